@@ -1,0 +1,338 @@
+"""Whether the parts of a scenario fit together: names, units, times and files; and, given a model's names, its model."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scenarios.problem import Fault, Problem, near, one_of
+from scenarios.problem import Path as KeyPath
+from scenarios.quantity import read
+from twin.errors import UnitError
+from twin.units import check_unit
+
+if TYPE_CHECKING:
+    from scenarios.scenario import Scenario
+
+_ID = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?!\s*\()\b")
+_CONSTANTS = {"pi", "time", "exponentiale", "true", "false", "inf", "nan", "avogadro"}
+_SAFETENSORS_HEADER = 100_000_000  # the format's own limit of its header
+
+
+def problems(scenario: Scenario) -> list[Problem]:
+    """Everything that is wrong between the parts; empty where all fits."""
+    found = [*_units(scenario), *_files(scenario)]
+    found += _values(scenario)
+    found += _times(scenario)
+    found += _uncertainty(scenario)
+    found += _arms(scenario)
+    found += _answer(scenario)
+    return found
+
+
+def _units(scenario: Scenario) -> Iterator[Problem]:
+    for name, units in scenario.cell.units.items():
+        try:
+            check_unit(units)
+        except UnitError:
+            yield Problem(
+                ("cell", "units", name), f"{units!r} is not a unit; write for example nM, ug/ml, 1/min, 1/(uM min)."
+            )
+    for name, readout in scenario.readouts.items():
+        try:
+            check_unit(readout.units)
+        except UnitError:
+            yield Problem(("readouts", name, "units"), f"{readout.units!r} is not a unit; write for example nM.")
+
+
+def _files(scenario: Scenario) -> Iterator[Problem]:
+    places: list[tuple[KeyPath, str | None]] = [
+        (("cell", "model"), scenario.cell.model),
+        (("compounds", "table"), scenario.compounds and scenario.compounds.table),
+        (("measured", "table"), scenario.measured and scenario.measured.table),
+    ]
+    for name, group in scenario.uncertainty.items():
+        places += [(("uncertainty", name, "table"), group.table), (("uncertainty", name, "factors"), group.factors)]
+    for place, name in places:
+        if name is not None:
+            yield from _text_file(place, scenario.folder, name)
+    if scenario.emulator is not None:
+        name = scenario.emulator.checkpoint
+        fault = _checkpoint_fault(scenario.path(name))
+        if fault:
+            yield Problem(("emulator", "checkpoint"), f"{name}: {fault}")
+        if not 0 < scenario.emulator.tolerance_share < 1:
+            yield Problem(
+                ("emulator", "tolerance"),
+                f"{scenario.emulator.tolerance!r}: expected a share above 0 and below 1, e.g. 5 %.",
+            )
+
+
+def _text_file(place: KeyPath, folder: Path, name: str) -> Iterator[Problem]:
+    path = folder / name
+    if not path.exists():
+        beside = [other.name for other in path.parent.glob("*")] if path.parent.is_dir() else []
+        yield Problem(
+            place,
+            f"there is no file {name!r} in {folder};{near(path.name, beside)} paths start from the scenario's folder.",
+        )
+        return
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        yield Problem(place, f"{name!r} is not a text file; expected a model or a table. Check the path.")
+        return
+    if not text.strip():
+        yield Problem(place, f"{name!r} is empty; expected a model or a table.")
+
+
+def _checkpoint_fault(path: Path) -> str:
+    """Why a file cannot be a checkpoint, or nothing. Its weights are checked against the network where it is loaded."""
+    cure = "`twin train` writes one; leave `emulator:` out to run mechanism alone."
+    if not path.is_file():
+        return f"there is no such file; {cure}"
+    with path.open("rb") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header = handle.read(size) if 2 <= size <= min(_SAFETENSORS_HEADER, path.stat().st_size) else b""
+    try:
+        tensors = json.loads(header)
+    except ValueError:
+        tensors = None
+    if not isinstance(tensors, dict):
+        return f"this is not a checkpoint in safetensors format; {cure}"
+    ends: list[int] = [
+        int(entry["data_offsets"][1])
+        for name, entry in tensors.items()  # pyright: ignore[reportUnknownVariableType]
+        if name != "__metadata__" and isinstance(entry, dict) and "data_offsets" in entry
+    ]
+    if not ends or 8 + size + max(ends) != path.stat().st_size:
+        return f"the checkpoint is cut short or damaged; {cure}"
+    return ""
+
+
+def _values(scenario: Scenario) -> Iterator[Problem]:
+    cell = scenario.cell
+    places: list[tuple[KeyPath, Mapping[str, float | str]]] = [
+        (("cell", "parameters"), cell.parameters),
+        (("cell", "equilibrate_with"), cell.equilibrate_with),
+        *((("cell_lines", line), values) for line, values in scenario.cell_lines.items()),
+    ]
+    reading = scenario.panel.reading
+    for place, values in places:
+        for name, value in values.items():
+            try:
+                reading.amount(name, value, key=name)
+            except Fault as fault:
+                yield fault.under(*place)
+    if scenario.molecular is not None:
+        for key, value in (
+            ("temperature", scenario.molecular.temperature_K),
+            ("ionic_strength", scenario.molecular.ionic_strength_M),
+        ):
+            if value < 0 or (key == "temperature" and value == 0):
+                yield Problem(("molecular", key), f"{value:g} is negative; expected a positive value.")
+        if scenario.molecular.kon.median_per_M_s <= 0:
+            yield Problem(("molecular", "kon", "median"), "expected a rate above 0, e.g. 1e5 1/(M s).")
+
+
+def _times(scenario: Scenario) -> Iterator[Problem]:
+    try:
+        scenario.time.sample_times()
+    except Fault as fault:
+        yield fault.under("time")
+
+
+def _uncertainty(scenario: Scenario) -> Iterator[Problem]:
+    owner: dict[str, str] = {}
+    for name, group in scenario.uncertainty.items():
+        place = ("uncertainty", name)
+        for parameter, distribution in group.parameters.items():
+            try:
+                distribution.check(scenario.cell.units.get(parameter, ""))
+            except Fault as fault:
+                yield fault.under(*place, "parameters", parameter)
+            if not distribution.relative:
+                if parameter in owner:
+                    yield Problem(
+                        (*place, "parameters", parameter),
+                        f"{parameter!r} is drawn by group {owner[parameter]!r} too; keep one, or let this one spread "
+                        "around it with `lognormal: {cv: …}`.",
+                    )
+                owner[parameter] = name
+        try:
+            group.factor()
+        except Fault as fault:
+            yield fault.under(*place)
+
+
+def _arms(scenario: Scenario) -> Iterator[Problem]:
+    compounds = scenario.compounds
+    known: tuple[str, ...] = ()
+    listed = True  # whether all compounds could be read, so that an unknown one is truly unknown
+    if compounds is not None:
+        read_compounds, found = compounds.read(scenario.folder)
+        known = tuple(compound.id for compound in read_compounds)
+        listed = not found and (compounds.table is None or scenario.path(compounds.table).is_file())
+        for problem in found:
+            yield Problem(("compounds", *problem.path), problem.text, problem.source)
+        for key, dimension in (("dose", "uM"), ("kon", "1/(uM min)"), ("koff", "1/min")):
+            name = str(getattr(compounds, key))
+            try:
+                read(f"1 {scenario.cell.units[name]}", dimension)
+            except KeyError:
+                yield Problem(
+                    ("compounds", key), f"{name!r} needs a unit under cell.units, e.g. `{name}: {dimension}`."
+                )
+            except UnitError:
+                yield Problem(
+                    ("compounds", key), f"{name!r} is in {scenario.cell.units[name]}; expected a unit like {dimension}."
+                )
+    panel = scenario.panel
+    names: dict[str, int] = {}
+    whole = True
+    for position, treatment in enumerate(scenario.treatments):
+        place = ("arms", position)
+        wrong = [
+            Problem((*place, *problem.path), problem.text, problem.source) for problem in treatment.problems(panel)
+        ]
+        for line in treatment.cell_line or ():
+            if line not in panel.cell_lines:
+                wrong.append(
+                    Problem((*place, "cell_line"), _unknown("cell line", line, panel.cell_lines, "cell_lines"))
+                )
+        if treatment.compounds is not None and compounds is None:
+            wrong.append(
+                Problem((*place, "compounds"), "the scenario lists no compounds; add `compounds:` at the top.")
+            )
+        elif treatment.compounds is not None and treatment.compounds != "all":
+            wrong += [
+                Problem((*place, "compounds", i), _unknown("compound", name, known, "compounds"))
+                for i, name in enumerate(treatment.compounds)
+                if name not in known and listed
+            ]
+        yield from wrong
+        whole = whole and not wrong
+    if not whole:
+        return
+    for position, treatment in enumerate(scenario.treatments):
+        for arm in treatment.arms(panel):
+            if names.setdefault(arm.name, position) != position:
+                yield Problem(
+                    ("arms", position),
+                    f"makes an arm {arm.name!r}, and so does arms[{names[arm.name]}]; "
+                    "give one of them another `treatment` or `name`.",
+                )
+                break
+
+
+def _answer(scenario: Scenario) -> Iterator[Problem]:
+    goal = scenario.answer
+    if goal is None:
+        return
+    asked = [
+        (("answer", "readout"), goal.readout),
+        *((("answer", "shown", i), name) for i, name in enumerate(goal.shown)),
+    ]
+    if goal.engagement is not None:
+        asked.append((("answer", "engagement"), goal.engagement))
+    for place, name in asked:
+        if name not in scenario.readouts:
+            yield Problem(place, _unknown("readout", name, scenario.readouts, "readouts"))
+    if goal.cell_line is None and len(scenario.lines) > 1:
+        yield Problem(("answer",), f"add `cell_line:`, whose arms are ranked; the lines are {one_of(scenario.lines)}.")
+    elif goal.cell_line is not None and goal.cell_line not in scenario.lines:
+        yield Problem(("answer", "cell_line"), _unknown("cell line", goal.cell_line, scenario.lines, "cell_lines"))
+    line = goal.cell_line or next(iter(scenario.lines))
+    labels = [t.label for t in scenario.treatments if line in (t.cell_line or scenario.lines)]
+    for key, label in (("vehicle", goal.vehicle), ("positive_control", goal.positive_control)):
+        if label not in labels:
+            yield Problem(("answer", key), _unknown(f"treatment of {line}", label, labels, "arms"))
+    start, end = scenario.time.start_min, scenario.time.end_min
+    low, high = goal.window_min
+    if not start <= low < high <= end:
+        yield Problem(
+            ("answer", "window"),
+            f"{goal.window[0]} … {goal.window[1]}: expected two times in order within {start:g} … {end:g} min.",
+        )
+    if goal.washout_min is not None and not start <= goal.washout_min <= end:
+        yield Problem(("answer", "washout_at"), f"{goal.washout_at} lies outside {start:g} … {end:g} min.")
+    for key, share in (("removed", goal.removed_share), ("in_cells", goal.cell_share)):
+        if not 0 < share <= 1:
+            yield Problem(("answer", key), f"{share:g}: expected a share above 0 % and up to 100 %.")
+
+
+def _unknown(kind: str, name: str, known: Collection[str], key: str) -> str:
+    return f"unknown {kind} {name!r};{near(name, known)} expected one of those under `{key}`: {one_of(known)}."
+
+
+def model_problems(scenario: Scenario, *, targets: Mapping[str, str], readable: Collection[str]) -> list[Problem]:
+    """Names that the scenario uses and the model lacks, and units that contradict the model's own.
+
+    Args:
+        targets: what can be set in the model, with its units where the model states them, else ``""``.
+        readable: everything else that can be read: assignment rules, reaction rates, compartments.
+    """
+    found: list[Problem] = []
+    for place, name in _settable(scenario):
+        if name in targets:
+            continue
+        if name in readable:
+            text = f"{name!r} is computed by the model (by a rule) and cannot be set; name a parameter that it uses."
+        else:
+            has = one_of(targets, limit=8)
+            text = f"the model has no parameter or species {name!r};{near(name, targets)} it has {has}."
+        found.append(Problem(place, text))
+    known = {*targets, *readable, *_CONSTANTS}
+    for name, readout in scenario.readouts.items():
+        place = ("readouts", name) if readout.expression is None else ("readouts", name, "expression")
+        for used in dict.fromkeys(_ID.findall(readout.expression or name)):
+            if used not in known:
+                found.append(
+                    Problem(
+                        place,
+                        f"the model has no {used!r};{near(used, known)} name something that it has, or give an `expression`.",
+                    )
+                )
+    for name, units in scenario.cell.units.items():
+        own = targets.get(name, "")
+        if own:
+            try:
+                same = math.isclose(read(f"1 {units}", own), 1.0, rel_tol=1e-9)
+            except UnitError:
+                same = False
+            if not same:
+                found.append(
+                    Problem(
+                        ("cell", "units", name),
+                        f"{units!r}, but the model states {own!r}; write {own!r} or leave it out.",
+                    )
+                )
+    return found
+
+
+def _settable(scenario: Scenario) -> Iterator[tuple[KeyPath, str]]:
+    """Every name that the scenario wants to set, and where."""
+    cell = scenario.cell
+    for key, names in (
+        ("units", cell.units),
+        ("parameters", cell.parameters),
+        ("equilibrate_with", cell.equilibrate_with),
+    ):
+        if key != "units":
+            yield from ((("cell", key, name), name) for name in names)
+    for line, values in scenario.cell_lines.items():
+        yield from ((("cell_lines", line, name), name) for name in values)
+    for group_name, group in scenario.uncertainty.items():
+        yield from ((("uncertainty", group_name, "parameters", name), name) for name in group.parameters)
+    if scenario.compounds is not None:
+        for key in ("dose", "kon", "koff"):
+            yield ("compounds", key), str(getattr(scenario.compounds, key))
+    for position, treatment in enumerate(scenario.treatments):
+        yield from ((("arms", position, "parameters", name), name) for name in treatment.parameters)
+        for number, change in enumerate(treatment.changes):
+            if change.target != "compound":
+                yield ("arms", position, "changes", number, change.verb), change.target
