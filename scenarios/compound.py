@@ -58,7 +58,7 @@ Spread = Annotated[float, Field(strict=True, ge=0.0, le=10.0)]
 
 
 class Affinity(Part):
-    """From the assay's IC50 to Kd in the cell: Kd = IC50 * shift, without Cheng-Prusoff (the assay's ATP is unknown)."""
+    """From the assay's IC50 to Kd in the cell: Kd = IC50 * shift, no Cheng-Prusoff (the assay's ATP is unknown)."""
 
     cell_shift_log10: Annotated[float, Field(strict=True, ge=-6.0, le=6.0)] = Field(
         0.8, description="median of log10(Kd in the cell / IC50 in the assay)"

@@ -1,4 +1,4 @@
-"""Whether the parts of a scenario fit together: names, units, times and files; and, given a model's names, its model."""
+"""Whether the parts of a scenario fit together: names, units, times and files; and, given its names, the model."""
 
 from __future__ import annotations
 
@@ -291,12 +291,8 @@ def model_problems(scenario: Scenario, *, targets: Mapping[str, str], readable: 
         place = ("readouts", name) if readout.expression is None else ("readouts", name, "expression")
         for used in dict.fromkeys(_ID.findall(readout.expression or name)):
             if used not in known:
-                found.append(
-                    Problem(
-                        place,
-                        f"the model has no {used!r};{near(used, known)} name something that it has, or give an `expression`.",
-                    )
-                )
+                cure = "name something that it has, or give an `expression`."
+                found.append(Problem(place, f"the model has no {used!r};{near(used, known)} {cure}"))
     for name, units in scenario.cell.units.items():
         own = targets.get(name, "")
         if own:

@@ -81,7 +81,8 @@ def _text(detail: ErrorDetails, path: Path, data: Any, parts: Mapping[int, list[
     found = f"found {_shown(value)}"
     if kind == "literal_error":
         choices = str(context.get("expected", ""))
-        return f"{found};{near(str(value), re.findall(r"'([^']*)'", choices))} expected {choices}."
+        names = re.findall(r"'([^']*)'", choices)
+        return f"{found};{near(str(value), names)} expected {choices}."
     if kind == "string_pattern_mismatch":
         return f"{found}; expected a short word: letters, digits, `_` and `-`, no spaces, dots or commas."
     if kind.endswith(("_type", "_parsing", "_from_float", "_attributes_type")):
