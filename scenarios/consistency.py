@@ -25,9 +25,11 @@ _SAFETENSORS_HEADER = 100_000_000  # the format's own limit of its header
 
 def problems(scenario: Scenario) -> list[Problem]:
     """Everything that is wrong between the parts; empty where all fits."""
-    found = [*_units(scenario), *_files(scenario)]
+    basic = [*_units(scenario), *_times(scenario)]
+    found = [*basic, *_files(scenario)]
+    if basic:
+        return found  # every dose and time would complain of the same unit or span again
     found += _values(scenario)
-    found += _times(scenario)
     found += _uncertainty(scenario)
     found += _arms(scenario)
     found += _answer(scenario)
@@ -204,11 +206,7 @@ def _arms(scenario: Scenario) -> Iterator[Problem]:
                 wrong.append(
                     Problem((*place, "cell_line"), _unknown("cell line", line, panel.cell_lines, "cell_lines"))
                 )
-        if treatment.compounds is not None and compounds is None:
-            wrong.append(
-                Problem((*place, "compounds"), "the scenario lists no compounds; add `compounds:` at the top.")
-            )
-        elif treatment.compounds is not None and treatment.compounds != "all":
+        if compounds is not None and treatment.compounds is not None and treatment.compounds != "all":
             wrong += [
                 Problem((*place, "compounds", i), _unknown("compound", name, known, "compounds"))
                 for i, name in enumerate(treatment.compounds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from scenarios.change import Amount, Change, KnockDown, KnockOut, Overexpress, Reading, Scale, Set
@@ -126,32 +126,40 @@ KINDS: dict[str, type[Change]] = {
 }
 
 
-def _verb(data: Any) -> str | None:
-    """Which kind of change a mapping is: the one verb among its keys."""
+def _verbs(data: Any) -> list[str]:
     if isinstance(data, Change):
-        return f"<{data.verb}>"
-    verbs = [verb for verb in KINDS if verb in data] if isinstance(data, dict) else []
+        return [data.verb]
+    return [verb for verb in KINDS if verb in data] if isinstance(data, dict) else []
+
+
+def _one_verb(data: Any) -> Any:
+    """Refuse an entry that is no change, or two, in words that say which there are."""
+    verbs = _verbs(data)
     if len(verbs) == 1:
-        return f"<{verbs[0]}>"
+        return data
     if len(verbs) > 1:
-        raise PydanticCustomError(
-            "change_verb", "{text}", {"text": f"two changes in one entry ({', '.join(verbs)}); give each its own `- `"}
-        )
-    keys = [str(key) for key in data] if isinstance(data, dict) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    hints = [f"{key!r}:{hint}" for key in keys if (hint := near(key.replace("_", "-"), KINDS))]
-    text = f"not a change that we know; expected one of the keys {', '.join(KINDS)}"
-    raise PydanticCustomError("change_verb", "{text}", {"text": f"{text}{'; ' + '; '.join(hints) if hints else ''}"})
+        text = f"two changes in one entry ({', '.join(verbs)}); give each its own `- `"
+    else:
+        text = f"not a change that we know; expected one of the keys {', '.join(KINDS)}"
+        keys: list[str] = [str(key) for key in data] if isinstance(data, dict) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        for key in keys:
+            hint = near(key.replace("_", "-"), KINDS)
+            text += f"; {key!r}:{hint}" if hint else ""
+    raise PydanticCustomError("change_verb", "{text}", {"text": text})
 
 
 AnyChange = Annotated[
-    Annotated[Set, Tag("<set>")]
-    | Annotated[Scale, Tag("<scale>")]
-    | Annotated[KnockOut, Tag("<knock-out>")]
-    | Annotated[KnockDown, Tag("<knock-down>")]
-    | Annotated[Overexpress, Tag("<overexpress>")]
-    | Annotated[Hold, Tag("<hold>")]
-    | Annotated[Bolus, Tag("<bolus>")]
-    | Annotated[WashOut, Tag("<wash-out>")],
-    Discriminator(_verb),
+    Annotated[
+        Annotated[Set, Tag("<set>")]
+        | Annotated[Scale, Tag("<scale>")]
+        | Annotated[KnockOut, Tag("<knock-out>")]
+        | Annotated[KnockDown, Tag("<knock-down>")]
+        | Annotated[Overexpress, Tag("<overexpress>")]
+        | Annotated[Hold, Tag("<hold>")]
+        | Annotated[Bolus, Tag("<bolus>")]
+        | Annotated[WashOut, Tag("<wash-out>")],
+        Discriminator(lambda data: f"<{_verbs(data)[0]}>"),
+    ],
+    BeforeValidator(_one_verb),
 ]
 """Any change: its verb is the key that names the target."""

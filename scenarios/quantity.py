@@ -17,7 +17,7 @@ from twin.errors import UnitError
 from twin.units import registry
 
 _NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
-_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z%°Ωµ/(1][A-Za-z0-9%°Ωµ/()*^ .\-]*)?\s*$")
+_QUANTITY = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z%°Ωµ/(1][A-Za-z0-9_%°Ωµ/()*^ .\-]*)?\s*$")
 _UNIT_LENGTH = 60  # a unit is a few words; pint's own evaluator must not be given a programme to run
 TIME_UNITS = "min"
 
@@ -59,7 +59,7 @@ def read(value: float | str, units: str) -> float:
     if not unit and not units:
         return number
     if not unit:
-        raise UnitError(f"{value!r} has no unit; {expected}.")
+        raise UnitError(f"{value if isinstance(value, str) else format(value, 'g')} has no unit; {expected}.")
     pint_units = registry()
     try:
         pint_units.Unit(unit)

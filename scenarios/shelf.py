@@ -28,10 +28,10 @@ def find(name_or_path: str | Path) -> Path:
     if text in names():
         return LIBRARY / f"{text}.yaml"
     beside = next((Path(f"{text}{ending}") for ending in (".yaml", ".yml") if Path(f"{text}{ending}").is_file()), None)
-    hint = f" Here lies {beside}: write `{beside}` to use it." if beside else near(text, names())
+    hint = f" here lies {beside}: write `{beside}` to use it." if beside else near(text, names())
     raise InputError(
-        f"{text!r} is no built-in scenario;{hint} There are: {one_of(names())}. "
-        "Expected one of them or a path that ends in .yaml; `twin new NAME` writes a file to start from."
+        f"{text!r} is no built-in scenario;{hint} expected one of {one_of(names())}, "
+        "or a path that ends in .yaml; `twin new NAME` writes a file to start from."
     )
 
 

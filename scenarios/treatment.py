@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from scenarios.arm import MEASURED_SUFFIX, Arm, Protocol, Role
@@ -67,7 +67,10 @@ def _doses(data: Any) -> Any:
 
 
 Doses = Annotated[
-    Annotated[DoseRange | tuple[Value, ...], Field(union_mode="left_to_right")],
+    Annotated[
+        Annotated[DoseRange, Tag("<range>")] | Annotated[tuple[Value, ...], Tag("<list>")],
+        Discriminator(lambda data: "<range>" if isinstance(data, (dict, DoseRange)) else "<list>"),
+    ],
     BeforeValidator(_doses),
 ]
 CellLines = Annotated[
@@ -180,13 +183,25 @@ class Treatment(Part):
     def problems(self, panel: Panel) -> Iterator[Problem]:
         """What is wrong in this entry, each at its place under it."""
         reading = self._reading(panel, None)
+        if self.compounds is not None and panel.dose_parameter is None:
+            yield Problem(("compounds",), "the scenario lists no compounds; add `compounds:` at the top.")
+            return
+        for position, change in enumerate(self.changes):
+            if change.target == COMPOUND and self.compounds is None:
+                try:
+                    reading.target(COMPOUND, key=change.verb)
+                except Fault as fault:
+                    yield fault.under("changes", position)
+                return
+        if self.doses is not None and not any(isinstance(c, Dose) and c.dose == EACH for c in self.changes):
+            yield Problem(("doses",), f"no change uses them; write `dose: {EACH}` in the change that gives them.")
+            return
         try:
             doses = self._doses_read(panel)
             reading = self._reading(panel, doses[0].exact if doses[0] is not None else None)
         except Fault as fault:
             yield fault.under()
-            if self.doses is not None:  # the same fault would come again from every `dose: each`
-                return
+            return  # the same fault would come again from every `dose: each`
         for name, value in self.parameters.items():
             try:
                 reading.amount(name, value, key=name)
@@ -204,8 +219,6 @@ class Treatment(Part):
                 "the arm has `compounds` and never gives one; add a change such as "
                 f"`{{hold: {COMPOUND}, dose: {EACH}, at: 0 min}}`.",
             )
-        elif self.doses is not None and not any(isinstance(c, Dose) and c.dose == EACH for c in self.changes):
-            yield Problem(("doses",), f"no change uses them; write `dose: {EACH}` in the change that gives them.")
 
     def _reading(self, panel: Panel, dose: float | str | None) -> Reading:
         return replace(

@@ -1,0 +1,235 @@
+"""The `twin` command: what users type, and how each end of it is told (0 done, 2 refused, 3 some tasks set aside,
+4 internal error, 130 and 143 stopped).
+
+Nothing heavy is imported here: each command imports what it needs, so that `twin --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import twin
+from scenarios.commands import bench
+from twin.errors import InputError, KakehashiError, SimulationError
+
+REFUSED, INTERNAL_ERROR, INTERRUPTED = 2, 4, 130
+
+app = typer.Typer(
+    name="twin",
+    help="Digital twins in life science: molecules, cells and learned models in one run.",
+    epilog="Start with `twin run gastric_met_resistance`, or write a scenario of your own with `twin new NAME`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(bench.app, name="bench")
+
+ScenarioArgument = Annotated[
+    str, typer.Argument(metavar="NAME_OR_FILE", help="A built-in scenario (`twin list`), or a path to a YAML file.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"twin {twin.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Options of `twin` itself."""
+
+
+@app.command()
+def run(
+    scenario: ScenarioArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the result goes, e.g. results/mine.zarr; the page lies beside it.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result that is there already.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell tasks, time and disk; run nothing.")] = False,
+    members: Annotated[int | None, typer.Option(min=1, help="Virtual cells per line, in place of the file's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of all random draws, in place of the file's.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; left out: all granted cores, or one per MPI rank.")
+    ] = None,
+) -> int:
+    """Run a scenario: result as Zarr, report as one HTML page, answer in the terminal."""
+    from scenarios.scenario import Scenario
+
+    if overwrite and resume:
+        raise InputError("--overwrite starts anew and --resume goes on: give one of them.")
+    asked = Scenario.load(scenario).with_changes(members=members, seed=seed)
+
+    from scenarios import job
+
+    return job.run(asked, out=out, overwrite=overwrite, resume=resume, dry_run=dry_run, processes=processes)
+
+
+@app.command()
+def check(scenario: ScenarioArgument) -> None:
+    """Check a scenario without running it: keys, values, units, names in the model, wiring."""
+    from scenarios.scenario import Scenario
+
+    asked = Scenario.load(scenario)
+
+    from scenarios.build import build
+
+    build(asked)
+    arms, times = asked.arms(), asked.sample_times
+    print(f"{scenario}: fine.")
+    print(f"  {asked.name}: {asked.title}")
+    print(f"  {len(arms)} arms x {asked.members} members, {len(times)} times from {times[0]:g} to {times[-1]:g} min")
+    print(f"  cell lines {', '.join(asked.lines)}; readouts {', '.join(asked.readouts)}")
+    if asked.candidates:
+        measured = sum(compound.measured for compound in asked.candidates)
+        print(f"  {len(asked.candidates)} compounds, {measured} with a measured IC50")
+    for group, content in asked.uncertainty.items():
+        drawn = ", ".join(filter(None, (content.table or "", *content.parameters)))
+        print(f"  uncertain, {group}: {drawn}")
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the scenario; NAME.yaml is written.")],
+) -> None:
+    """Write a commented scenario to start from; it is valid as it stands."""
+    from scenarios.template import write
+
+    path = write(name)
+    print(f"wrote {path}\n  check it:  twin check {path}\n  run it:    twin run {path}")
+
+
+@app.command(name="list")
+def show_list() -> None:
+    """List the built-in scenarios."""
+    from scenarios import shelf
+
+    for name in shelf.names():
+        print(f"{name:28} {shelf.title(shelf.LIBRARY / f'{name}.yaml')}")
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option(help="Write it to this file; left out: to the terminal.")] = None,
+) -> None:
+    """Give the JSON Schema of scenario files, for editors."""
+    from scenarios.schema import text
+
+    if out is None:
+        print(text(), end="")
+        return
+    try:
+        out.write_text(text(), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: cannot be written ({error.strerror}); give a file in a folder that exists."
+        ) from error
+    print(f"wrote {out}")
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(metavar="FILE.zarr", help="A result of `twin run`.")],
+    out: Annotated[Path | None, typer.Option(help="Where the page goes; left out: beside the result.")] = None,
+) -> None:
+    """Rebuild the HTML page of a result, from the result alone."""
+    from scenarios.commands.report import rebuild
+
+    print(f"wrote {rebuild(result, out=out)}")
+
+
+@app.command()
+def train(
+    scenario: ScenarioArgument,
+    out: Annotated[Path | None, typer.Option(help="Where the checkpoint goes; left out: the scenario's own.")] = None,
+) -> None:
+    """Train the emulator of a scenario on the trajectories of its own mechanism."""
+    from scenarios.scenario import Scenario
+
+    asked = Scenario.load(scenario)
+
+    from scenarios import training
+
+    print(f"wrote {training.train(asked, out=out)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code, and never shows a traceback unless TWIN_DEBUG=1 asks for it."""
+    try:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        code = app(given or ["--help"], prog_name="twin", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        _say("refused", f"{error.format_message()}\n  `twin --help` and `twin COMMAND --help` tell what there is.")
+        return REFUSED
+    except (KeyboardInterrupt, typer.Abort):
+        _say("stopped", "interrupted.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader left (`twin list | head -1`): nothing is wrong, and nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SimulationError as error:
+        return _internal(error)
+    except KakehashiError as error:
+        _say("refused", str(error))
+        if _debugging():
+            traceback.print_exc()
+        return REFUSED
+    except Exception as error:
+        stopped = getattr(error, "exit_code", None)
+        if isinstance(stopped, int) and stopped in (130, 143):
+            _say("stopped", str(error))
+            return stopped
+        return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    """Say shortly that something of ours broke, and where its traceback lies."""
+    if _debugging():
+        traceback.print_exc()
+        return INTERNAL_ERROR
+    text = f"{type(error).__name__}: {error}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="twin-error-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(f"twin {twin.__version__}\narguments: {sys.argv[1:]}\n{traceback.format_exc()}")
+        text += f"\n  This is our fault, not yours. The traceback is in {log.name}; TWIN_DEBUG=1 shows it here."
+    except OSError:
+        text += "\n  This is our fault, not yours. TWIN_DEBUG=1 shows the traceback."
+    _say("internal error", text, every_rank=True)
+    return INTERNAL_ERROR
+
+
+def _debugging() -> bool:
+    return os.environ.get("TWIN_DEBUG", "") not in ("", "0")
+
+
+def _say(what: str, text: str, *, every_rank: bool = False) -> None:
+    """One message on stderr, lines as they are (paths and SMILES must stay whole to be copied); one rank speaks."""
+    ranks = (os.environ.get(name, "") for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"))
+    if not every_rank and any(rank not in ("", "0") for rank in ranks):
+        return
+    head = f"\x1b[1;31m{what}:\x1b[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else f"{what}:"
+    print(f"{head} {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Bodies of `twin` commands that are more than a call."""

@@ -1,0 +1,38 @@
+"""`twin report`: the page of a result, made again from the result alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twin.errors import InputError
+
+
+def rebuild(result: Path, *, out: Path | None = None) -> Path:
+    """Write the page of a Zarr result; returns its path.
+
+    Raises:
+        InputError: no such result, not Zarr, damaged, or not written by `twin run`.
+    """
+    if not result.exists():
+        raise InputError(f"{result}: there is no such result; `twin run NAME` writes one to results/NAME.zarr.")
+    if not (result / "zarr.json").is_file():
+        raise InputError(f"{result} is not a Zarr result (it holds no zarr.json); expected e.g. results/NAME.zarr.")
+
+    import xarray
+
+    try:
+        dataset = xarray.open_zarr(result).load()
+    except Exception as error:  # zarr raises many kinds for a damaged store; each means the same to the user
+        raise InputError(
+            f"{result} cannot be read ({type(error).__name__}: {error}); run the scenario again."
+        ) from error
+    if "scenario" not in dataset.attrs:
+        raise InputError(f"{result} was not written by `twin run`: its attributes hold no scenario.")
+    page = out or result.with_suffix(".html")
+    if not page.parent.is_dir():
+        raise InputError(f"--out {page}: there is no folder {page.parent}; make it first.")
+
+    from scenarios import report
+
+    report.write(dataset, page)
+    return page
