@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from scenarios.part import Id, Part
-from scenarios.problem import Fault
+from scenarios.problem import Fault, near
 from scenarios.quantity import Fraction, Time, Value, checked, fraction, minutes, read
 from twin.errors import UnitError
 from twin.perturbation import Operation, Perturbation
@@ -77,7 +77,10 @@ class Reading:
         try:
             return read(value, units)
         except UnitError as error:
-            cure = "" if units else f" {target} has no unit here: give it one under cell.units, e.g. `{target}: uM`."
+            hint = near(target, self.units)
+            cure = (
+                "" if units else f" {target} has no unit here;{hint} give it one under cell.units, e.g. `{target}: uM`."
+            )
             raise Fault(f"{target}: {error}{cure if isinstance(value, str) else ''}", key) from error
 
     def time(self, time: Time, *, key: str) -> float:

@@ -174,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = list(sys.argv[1:] if arguments is None else arguments)
         code = app(given or ["--help"], prog_name="twin", standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # Typer turns Ctrl-C into this code without a word
+            _say("stopped", "interrupted.")
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
         _say("refused", f"{error.format_message()}\n  `twin --help` and `twin COMMAND --help` tell what there is.")
