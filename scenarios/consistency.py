@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?!\s*\()\b")
 _CONSTANTS = {"pi", "time", "exponentiale", "true", "false", "inf", "nan", "avogadro"}
+RESERVED = frozenset(
+    "arm member time cell_line treatment compound dose_uM protocol role status answered_by candidate point source "
+    "parameter removed engagement responder_fraction rank kon koff Kd smiles epistemic cell".split()
+)
+"""Names that the result gives to its own dims, coordinates and variables."""
 _SAFETENSORS_HEADER = 100_000_000  # the format's own limit of its header
 
 
@@ -45,6 +50,11 @@ def _units(scenario: Scenario) -> Iterator[Problem]:
                 ("cell", "units", name), f"{units!r} is not a unit; write for example nM, ug/ml, 1/min, 1/(uM min)."
             )
     for name, readout in scenario.readouts.items():
+        if name in RESERVED:
+            yield Problem(
+                ("readouts", name),
+                f"{name!r} is a name of the result itself; call the readout otherwise, with `expression: {name}`.",
+            )
         try:
             check_unit(readout.units)
         except UnitError:
@@ -194,7 +204,7 @@ def _arms(scenario: Scenario) -> Iterator[Problem]:
                     ("compounds", key), f"{name!r} is in {scenario.cell.units[name]}; expected a unit like {dimension}."
                 )
     panel = scenario.panel
-    names: dict[str, int] = {}
+    makers: dict[str, int] = {}
     whole = True
     for position, treatment in enumerate(scenario.treatments):
         place = ("arms", position)
@@ -218,13 +228,16 @@ def _arms(scenario: Scenario) -> Iterator[Problem]:
         return
     for position, treatment in enumerate(scenario.treatments):
         for arm in treatment.arms(panel):
-            if names.setdefault(arm.name, position) != position:
-                yield Problem(
-                    ("arms", position),
-                    f"makes an arm {arm.name!r}, and so does arms[{names[arm.name]}]; "
-                    "give one of them another `treatment` or `name`.",
-                )
+            other = makers.setdefault(arm.name, position)
+            if other != position:
+                text = f"makes an arm {arm.name!r}, and so does arms[{other}]; give one another `treatment` or `name`."
+                yield Problem(("arms", position), text)
                 break
+        made = [arm.name for arm in treatment.arms(panel)]
+        twice = next((name for name in made if made.count(name) > 1), None) if len(set(made)) < len(made) else None
+        if twice is not None:
+            text = f"makes the arm {twice!r} twice; list each cell line, compound and dose once."
+            yield Problem(("arms", position), text)
 
 
 def _answer(scenario: Scenario) -> Iterator[Problem]:
@@ -246,9 +259,14 @@ def _answer(scenario: Scenario) -> Iterator[Problem]:
         yield Problem(("answer", "cell_line"), _unknown("cell line", goal.cell_line, scenario.lines, "cell_lines"))
     line = goal.cell_line or next(iter(scenario.lines))
     labels = [t.label for t in scenario.treatments if line in (t.cell_line or scenario.lines)]
+    series = [t.label for t in scenario.treatments if t.compounds is not None or t.doses is not None]
     for key, label in (("vehicle", goal.vehicle), ("positive_control", goal.positive_control)):
         if label not in labels:
             yield Problem(("answer", key), _unknown(f"treatment of {line}", label, labels, "arms"))
+        elif labels.count(label) > 1 or label in series:
+            yield Problem(("answer", key), f"{label!r} makes several arms of {line}; name a treatment that makes one.")
+    if goal.vehicle == goal.positive_control:
+        yield Problem(("answer", "positive_control"), "is the vehicle too; name the treatment without any signal.")
     start, end = scenario.time.start_min, scenario.time.end_min
     low, high = goal.window_min
     if not start <= low < high <= end:
@@ -285,6 +303,10 @@ def model_problems(scenario: Scenario, *, targets: Mapping[str, str], readable: 
             text = f"the model has no parameter or species {name!r};{near(name, targets)} it has {has}."
         found.append(Problem(place, text))
     known = {*targets, *readable, *_CONSTANTS}
+    for name in scenario.cell.units:
+        if name not in known:
+            text = f"the model has no {name!r};{near(name, known)} mend the name, or drop its unit."
+            found.append(Problem(("cell", "units", name), text))
     for name, readout in scenario.readouts.items():
         place = ("readouts", name) if readout.expression is None else ("readouts", name, "expression")
         for used in dict.fromkeys(_ID.findall(readout.expression or name)):

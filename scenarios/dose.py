@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from scenarios.change import Amount, Change, KnockDown, KnockOut, Overexpress, Reading, Scale, Set
 from scenarios.part import Id
 from scenarios.problem import Fault, near
-from scenarios.quantity import Count, Time, minutes
+from scenarios.quantity import Time, minutes
 from twin.perturbation import Perturbation
 
 
@@ -20,7 +20,7 @@ class Dose(Change):
     dose: Amount = Field(description="how much, with its unit, e.g. 10 ug/ml; `each` in an arm with `doses`")
     at: Time = Field(description="when, from the stimulus, e.g. -180 min")
     every: Time | None = Field(None, description="repeat after this time, e.g. 24 h")
-    times: Count | None = Field(None, description="how often in all")
+    times: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = Field(None, description="how often in all")
 
     @model_validator(mode="after")
     def _both_repeats(self) -> Self:

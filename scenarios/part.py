@@ -29,5 +29,8 @@ class Part(BaseModel):
 Word = Annotated[str, Field(strict=True, min_length=1, max_length=400)]
 """Text that is not empty."""
 
+Symbol = Annotated[str, Field(strict=True, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+"""A name as programmes spell one: it becomes a variable of the result."""
+
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=r"^[^\s.,|]+$")]
 """An id as the model spells it, or of a compound: no spaces, dots, commas or bars."""

@@ -21,7 +21,7 @@ from scenarios.compound import Compound, Compounds
 from scenarios.consistency import problems
 from scenarios.explanation import explain
 from scenarios.goal import EmulatorChoice, Goal, Measured, VarianceSplit
-from scenarios.part import Id, Part, Word
+from scenarios.part import Id, Part, Symbol, Word
 from scenarios.problem import key_path, refusal
 from scenarios.quantity import Count, Value, read
 from scenarios.treatment import Panel, Treatment
@@ -50,7 +50,7 @@ class Scenario(Part):
     cell_lines: dict[Word, dict[Id, Value]] = Field(
         default_factory=dict, description="cell line → its parameter values"
     )
-    readouts: dict[Id, AnyReadout] = Field(
+    readouts: dict[Symbol, AnyReadout] = Field(
         min_length=1, description="name in the result → label, or {label, expression, units}"
     )
     time: TimeSpan = Field(description="start, end and samples")

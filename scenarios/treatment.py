@@ -18,7 +18,7 @@ from scenarios.change import COMPOUND, EACH, Reading
 from scenarios.dose import AnyChange, Dose
 from scenarios.part import Id, Part, Word
 from scenarios.problem import Fault, Problem
-from scenarios.quantity import Count, Value, read, text_of
+from scenarios.quantity import Value, read, text_of
 from twin.errors import UnitError
 from twin.perturbation import Perturbation
 
@@ -28,16 +28,13 @@ class DoseRange(Part):
 
     lowest: Value = Field(alias="from", description="lowest dose, above 0")
     highest: Value = Field(alias="to", description="highest dose")
-    points: Count = Field(description="how many doses in all")
+    points: Annotated[int, Field(strict=True, ge=2, le=1000)] = Field(description="how many doses in all")
 
     def values(self, units: str) -> tuple[float, ...]:
         """The doses in `units`."""
         low, high = _dose(self.lowest, units, "from"), _dose(self.highest, units, "to")
-        if not 0 < low < high or self.points < 2:
-            raise Fault(
-                f"from {self.lowest} to {self.highest} in {self.points} points: "
-                "expected 0 < from < to and 2 points or more."
-            )
+        if not 0 < low < high:
+            raise Fault(f"from {self.lowest} to {self.highest} in {self.points} points: expected 0 < from < to.")
         steps = [
             math.log10(low) + i * (math.log10(high) - math.log10(low)) / (self.points - 1) for i in range(self.points)
         ]

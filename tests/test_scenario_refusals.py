@@ -87,6 +87,10 @@ CASES: dict[str, tuple[str, str, str]] = {
     "two spreads": ("{cv: 30 %}", "{cv: 30 %, decades: 1}", r"ksyn\.lognormal: expected one spread of 0 or more"),
     "correlation of a stranger": ("  module:\n", "    correlate: [[ksyn, kdeg, 0.4]]\n  module:\n", r"uncertainty\.cell-to-cell\.correlate\[0\]\[1\]: 'kdeg' is not drawn in this group"),
     "unknown cell line": ("role: control", "role: control\n    cell_line: wild-type", r"arms\[0\]\.cell_line: unknown cell line 'wild-type'; did you mean 'wild type'\?"),
+    "dose twice": ("[1 nM, 10 nM, 100 nM]", "[1 nM, 1 nM]", r"arms\[2\]: makes the arm 'wild type \| ligand, dose series, 1 nM' twice"),
+    "endless range": ("[1 nM, 10 nM, 100 nM]", "{from: 1 nM, to: 1 uM, points: 100000000}", r"arms\[2\]\.doses\.points: found 100000000; expected less than or equal to 1000"),
+    "name of the result": ("  P: {label: signal", "  time: {label: signal", r"readouts\.time: 'time' is a name of the result itself"),
+    "name that is no variable": ("  P: {label: signal", "  P/Q: {label: signal", r"readouts\.P/Q: found 'P/Q'; expected a short word"),
     "arm twice": ("treatment: ligand + receptor knock-down", "treatment: ligand", r"arms\[3\]: makes an arm 'wild type \| ligand', and so does arms\[1\]"),
     "unit of a readout": ("label: signal, units: nM", "label: signal, units: nMM", r"readouts\.P\.units: 'nMM' is not a unit"),
     "unit of a name": ("{L: nM,", "{L: nMM,", r"cell\.units\.L: 'nMM' is not a unit"),
@@ -253,6 +257,14 @@ def test_answer_must_name_what_there_is() -> None:
         match=r"(?s)3 problems.*answer\.readout: unknown readout 'Q'.*answer\.vehicle: unknown treatment .*did you mean 'ligand'.*answer\.window: 0 min … 9 h",
     ):
         read(TEXT + answer)
+
+
+def test_answer_needs_one_vehicle_and_another_control() -> None:
+    answer = "answer: {readout: P, window: [0 min, 4 h], cell_line: wild type, vehicle: V, positive_control: ligand}\n"
+    with pytest.raises(InputError, match=r"answer\.vehicle: 'ligand, dose series' makes several arms of wild type"):
+        read(TEXT + answer.replace("V", "'ligand, dose series'"))
+    with pytest.raises(InputError, match=r"answer\.positive_control: is the vehicle too"):
+        read(TEXT + answer.replace("V", "ligand"))
 
 
 def test_checkpoints_that_are_none(tmp_path: Path) -> None:
