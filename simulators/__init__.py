@@ -1,0 +1,1 @@
+"""Simulators by mechanism: reaction networks, molecules, closed forms."""

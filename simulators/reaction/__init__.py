@@ -1,0 +1,31 @@
+"""Reaction networks: SBML and Antimony models, integrated for many members at once.
+
+- `ReactionSimulator`: a network as a simulator of the twin
+- `RoadRunnerEngine`: libRoadRunner as an engine
+- `Engine`, `Run`, `Status`: what an engine is, what it returns, and why a member is NaN
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulators.reaction.engine import Engine, Run, Status
+    from simulators.reaction.roadrunner import RoadRunnerEngine
+    from simulators.reaction.simulator import ReactionSimulator
+
+_HOME = {
+    "Engine": "engine",
+    "ReactionSimulator": "simulator",
+    "RoadRunnerEngine": "roadrunner",
+    "Run": "engine",
+    "Status": "engine",
+}
+
+__all__ = ["Engine", "ReactionSimulator", "RoadRunnerEngine", "Run", "Status"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: RoadRunner and libSBML take half a second."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'simulators.reaction' has no attribute {name!r}")
+    return getattr(import_module(f"simulators.reaction.{_HOME[name]}"), name)

@@ -1,0 +1,311 @@
+"""A reaction network as a `Simulator`: the cell of a twin, stepped by an engine for many members at once.
+
+Legend: `M` members of this chunk, `N` members in all, `S` states, `P` settable constants, `T` sample times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.reaction.engine import Engine, Floats, Status
+from simulators.reaction.equilibrium import equilibrium
+from simulators.reaction.readout import Readouts, unknown
+from twin.errors import InputError
+from twin.perturbation import Perturbation
+from twin.simulator import State, Values
+from twin.variable import Variable
+
+_GIVEN = "given"  # in a state that has not moved yet: names whose start the caller set, so that no assignment undoes it
+
+
+class ReactionSimulator:
+    """A `twin.Simulator` over an SBML or Antimony model.
+
+    The state holds `x` `[M, S]` (what moves, species as amounts), `p` `[M, P]` (settable constants) and `status` `[M]`
+    (`Status`; a member that is not fine stays NaN). Until it first moves, a state is *fresh*: a change made to it is a
+    change of the start, and initial assignments that depend on it follow. Afterwards they have had their say.
+
+    Args:
+        model: an engine, or a path or text of SBML or Antimony, for which a `RoadRunnerEngine` is made.
+        readouts: outputs: names of the model, or name → expression over its names, e.g.
+            ``{"pMET": "2*pMMET_2 + pMMET_pEGFR"}``. None: all species and everything moved by a rule. With an engine:
+            some of the engine's readouts.
+        inputs: parameters that conduits may feed.
+        member_parameters: per name, values `[N]` of all members; `init` takes the rows of its members.
+        parameters: values for all members, in place of the model's.
+        rtol, atol: tolerances of the integrator, `atol` in the units of the species.
+        units: of names and readouts, where the model gives none.
+        time_units: of the model's clock, where the model gives none.
+        start: the model's time at which initial assignments are evaluated.
+
+    Raises:
+        InputError: an unknown name (near ones are named), member values of different lengths, a value that is not finite.
+        UnitError: units that contradict the model's.
+        UnsupportedFeature: the engine cannot step the model.
+    """
+
+    def __init__(
+        self,
+        model: Engine | str | Path,
+        *,
+        readouts: Readouts = None,
+        inputs: Sequence[str] = (),
+        member_parameters: Mapping[str, NDArray[np.floating[Any]]] | None = None,
+        parameters: Mapping[str, float] | None = None,
+        rtol: float = 1e-8,
+        atol: float = 1e-10,
+        units: Mapping[str, str] | None = None,
+        time_units: str | None = None,
+        start: float = 0.0,
+    ) -> None:
+        self.engine = _engine(model, readouts, units, time_units)
+        self.rtol, self.atol, self._start = _positive("rtol", rtol), _positive("atol", atol), start
+        self._column = {name: i for i, name in enumerate(self.engine.parameters)}
+        self._row = {name: i for i, name in enumerate(self.engine.states)}
+        chosen = self.engine.readouts if readouts is None else tuple(readouts)
+        _refuse_unknown("readouts", chosen, self.engine.readouts)
+        _refuse_unknown("inputs", inputs, self.engine.parameters)
+        self._chosen = np.array([self.engine.readouts.index(name) for name in chosen], dtype=np.intp)
+        of = self.engine.units
+        self._targets = {
+            name: Variable(name, of.get(name, ""), lower=0.0 if name in self.engine.nonnegative else None)
+            for name in (*self.engine.states, *self.engine.parameters)
+        }
+        self._inputs = tuple(self._targets[name] for name in inputs)
+        self._outputs = tuple(Variable(name, of.get(name, "")) for name in chosen)
+        self._parameters = self._checked_parameters(parameters or {})
+        self._members = self._checked_members(member_parameters or {})
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        """Parameters that conduits may feed."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[Variable, ...]:
+        """The readouts."""
+        return self._outputs
+
+    @property
+    def targets(self) -> Mapping[str, Variable]:
+        """Everything that can be set: species, compartment sizes, parameters without a rule."""
+        return self._targets
+
+    @property
+    def clock(self) -> Literal["macro", "micro"]:
+        """``"macro"``: the model's time is the twin's."""
+        return "macro"
+
+    @property
+    def time_units(self) -> str:
+        """Units of the model's clock; empty where nobody gave them."""
+        return self.engine.time_units
+
+    def init(self, *, members: NDArray[np.int64], seed: int) -> State:
+        """The start of these members. Nothing is drawn here: `seed` is not used.
+
+        Raises:
+            InputError: a member without a row in `member_parameters`, or a name without any value.
+        """
+        del seed  # deterministic: what a member is comes with `member_parameters`
+        members = np.asarray(members, dtype=np.int64)
+        given = {name: np.full(len(members), value) for name, value in self._parameters.items()}
+        for name, values in self._members.items():
+            if len(members) and not 0 <= members.min() <= members.max() < len(values):
+                raise InputError(f"init: members {members.min()}…{members.max()}, but {name} has {len(values)} rows.")
+            given[name] = values[members]
+        return self._fresh(members, given)
+
+    def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
+        """A new state with the changes made, in the order given. A species changes in the units in which its id is read;
+        a changed compartment keeps the amounts in it.
+
+        Raises:
+            InputError: an unknown target (near ones are named), a wrong number of values, or a species below 0.
+        """
+        for change in perturbations:
+            name = change.name
+            if name not in self._targets:
+                raise InputError(f"Perturbation of {change.target}: {unknown(name, self._targets)}")
+            value = np.asarray(change.value, dtype=np.float64)
+            if value.shape not in ((), state.members.shape):
+                raise InputError(
+                    f"Perturbation of {change.target}: {value.shape} values for {len(state.members)} members; "
+                    "expected one number, or one per member."
+                )
+            old = self._value(state, name)
+            new = np.broadcast_to({"set": value, "scale": old * value, "add": old + value}[change.operation], old.shape)
+            self._refuse_negative(state, change, name, new)
+            state = self._with(state, {name: new})
+        return state
+
+    def step(
+        self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
+    ) -> tuple[State, Values]:
+        """Integrate from `t0` to `t1`. See `twin.Simulator.step`.
+
+        Raises:
+            InputError: an unknown input, or times out of order.
+        """
+        times = _times(t0, t1, sample)
+        state = self._fed(state, inputs)
+        status = state.arrays["status"].copy()
+        x = np.full_like(state.arrays["x"], np.nan)
+        values = np.full((len(status), len(times), len(self.engine.readouts)), np.nan)
+        fine = np.flatnonzero(status == Status.FINE)
+        run = self.engine.run(state.arrays["x"][fine], state.arrays["p"][fine], times, rtol=self.rtol, atol=self.atol)
+        x[fine], values[fine], status[fine] = run.x, run.values, run.status
+        moved = self._moved(state, x, status, time=t1)
+        return moved, {
+            variable.name: np.ascontiguousarray(values[:, 1:, readout])
+            for variable, readout in zip(self._outputs, self._chosen, strict=True)
+        }
+
+    def equilibrate(
+        self, state: State, inputs: Values | None = None, *, tolerance: float = 1e-9, limit: float = 1e6
+    ) -> State:
+        """Run every member to its steady state while the model's clock stands still.
+
+        `time`, wherever the model reads it, stays at the state's own time (`start` for a state that never stepped), so a
+        switch on time does not go off while cells settle. Members that do not settle become NaN with `Status.NOT_SETTLED`.
+
+        Args:
+            inputs: as in `step`.
+            tolerance: relative change still allowed; see `equilibrium`.
+            limit: longest time to integrate, in the model's units.
+        """
+        state = self._fed(state, inputs or {})
+        status = state.arrays["status"].copy()
+        x = np.full_like(state.arrays["x"], np.nan)
+        fine = np.flatnonzero(status == Status.FINE)
+        found = equilibrium(
+            self.engine,
+            state.arrays["x"][fine],
+            state.arrays["p"][fine],
+            time=self._start if math.isnan(state.time) else state.time,
+            tolerance=tolerance,
+            limit=limit,
+            rtol=self.rtol,
+            atol=self.atol,
+        )
+        x[fine], status[fine] = found.x, found.status
+        return self._moved(state, x, status, time=state.time)
+
+    def _fresh(self, members: NDArray[np.int64], given: Mapping[str, Floats]) -> State:
+        x, p = self.engine.start(given, members=len(members), time=self._start)
+        arrays = {"x": x, "p": p, "status": np.zeros(len(members), dtype=np.int8)}
+        return State(members=members, arrays=arrays, note={_GIVEN: " ".join(given)})
+
+    def _moved(self, state: State, x: Floats, status: NDArray[np.int8], *, time: float) -> State:
+        note = {key: value for key, value in state.note.items() if key != _GIVEN}
+        return replace(state, arrays={**state.arrays, "x": x, "status": status}, time=time, note=note)
+
+    def _value(self, state: State, name: str) -> Floats:
+        """What `name` is now, as the model reads it `[M]`."""
+        if name in self._column:
+            return state.arrays["p"][:, self._column[name]]
+        row = self._row[name]
+        volume = self.engine.volumes[row]
+        amount = state.arrays["x"][:, row]
+        return amount if volume < 0 else amount / state.arrays["p"][:, volume]
+
+    def _with(self, state: State, changes: Mapping[str, Floats]) -> State:
+        """The state with these values `[M]`, as the model reads them."""
+        if _GIVEN in state.note:
+            names = str(state.note[_GIVEN]).split()
+            return self._fresh(state.members, {**{n: self._value(state, n) for n in names}, **changes})
+        x, p = state.arrays["x"].copy(), state.arrays["p"].copy()
+        for name, values in changes.items():
+            if name in self._column:
+                p[:, self._column[name]] = values
+            else:
+                volume = self.engine.volumes[self._row[name]]
+                x[:, self._row[name]] = values if volume < 0 else values * p[:, volume]
+        return replace(state, arrays={**state.arrays, "x": x, "p": p})
+
+    def _fed(self, state: State, inputs: Values) -> State:
+        known = [variable.name for variable in self._inputs]
+        _refuse_unknown("inputs of a step", tuple(inputs), known)
+        changes = {name: np.asarray(values, dtype=np.float64) for name, values in inputs.items()}
+        for name, values in changes.items():
+            if values.shape != state.members.shape:
+                raise InputError(
+                    f"Input {name}: shape {values.shape}; expected one value for {len(state.members)} members."
+                )
+        return self._with(state, changes) if changes else state
+
+    def _refuse_negative(self, state: State, change: Perturbation, name: str, new: Floats) -> None:
+        below = state.members[new < 0.0] if self._targets[name].lower == 0.0 else ()
+        if len(below):
+            raise InputError(
+                f"Perturbation of {change.target} at {change.time}: {change.operation} {change.value} takes it below 0 "
+                f"in member {below[0]}; expected a value of at least 0."
+            )
+
+    def _checked_parameters(self, parameters: Mapping[str, float]) -> dict[str, float]:
+        _refuse_unknown("parameters", tuple(parameters), tuple(self._targets))
+        for name, value in parameters.items():
+            if not math.isfinite(value):
+                raise InputError(f"parameters: {name} is {value}; expected a finite number.")
+        return dict(parameters)
+
+    def _checked_members(self, members: Mapping[str, NDArray[np.floating[Any]]]) -> dict[str, Floats]:
+        _refuse_unknown("member_parameters", tuple(members), tuple(self._targets))
+        checked = {name: np.array(values, dtype=np.float64) for name, values in members.items()}
+        if len({values.shape for values in checked.values()}) > 1 or any(v.ndim != 1 for v in checked.values()):
+            shapes = {name: values.shape for name, values in checked.items()}
+            raise InputError(f"member_parameters: shapes {shapes}; expected one value for each of N members, N alike.")
+        for name, values in checked.items():
+            if not np.isfinite(values).all():
+                bad = int(np.flatnonzero(~np.isfinite(values))[0])
+                raise InputError(
+                    f"member_parameters: {name} is {values[bad]} in member {bad}; expected finite numbers."
+                )
+        return checked
+
+
+def _engine(
+    model: Engine | str | Path, readouts: Readouts, units: Mapping[str, str] | None, time_units: str | None
+) -> Engine:
+    if isinstance(model, (str, Path)):
+        from simulators.reaction.roadrunner import RoadRunnerEngine  # 0.5 s to import: only where it is used
+
+        return RoadRunnerEngine(model, readouts=readouts, units=units, time_units=time_units)
+    if isinstance(readouts, Mapping):
+        raise InputError("An engine has its own readouts; give it the expressions, and the simulator their names.")
+    if units or time_units:
+        raise InputError("An engine has its own units; give `units` and `time_units` to the engine.")
+    return model
+
+
+def _refuse_unknown(where: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"{where}: {unknown(name, known)}")
+
+
+def _positive(name: str, value: float) -> float:
+    if not 0.0 < value < 1.0:
+        raise InputError(f"{name} is {value}; expected a number between 0 and 1, such as 1e-8.")
+    return value
+
+
+def _times(t0: float, t1: float, sample: Sequence[float]) -> list[float]:
+    """`t0`, the samples, `t1`.
+
+    Raises:
+        InputError: out of order, outside, or not finite.
+    """
+    times = [t0, *sample, t1]
+    if not all(math.isfinite(time) for time in times) or any(b < a for a, b in zip(times, times[1:], strict=False)):
+        raise InputError(
+            f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times within the step."
+        )
+    return times

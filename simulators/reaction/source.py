@@ -1,0 +1,83 @@
+"""Where a reaction model comes from: an SBML or Antimony file, or its text, turned into one libSBML document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import libsbml
+
+from twin.errors import InputError
+
+_SUFFIXES = "SBML (.xml, .sbml) or Antimony (.ant, .txt)"
+
+
+def document(model: str | Path) -> Any:
+    """The libSBML document of a model; hierarchical models are flattened, local parameters become `reaction_name`.
+
+    Args:
+        model: a path, or the text of SBML or Antimony (a `str` with a line break, a `<`, a `;` or a `->` is text).
+
+    Raises:
+        InputError: no such file, or text that is neither; with the reader's own words and the line.
+    """
+    name, sbml = _sbml(model)
+    read = libsbml.readSBMLFromString(sbml)
+    _refuse_errors(read, name)
+    if read.getModel() is None:
+        raise InputError(f"{name}: no model in this SBML; expected a <model> element.")
+    if read.getPlugin("comp") is not None:
+        _convert(read, name, "flatten comp", "performValidation")
+    if read.getLevel() == 1:
+        read.setLevelAndVersion(2, 4, False)
+    _convert(read, name, "promoteLocalParameters")
+    return read
+
+
+def _sbml(model: str | Path) -> tuple[str, str]:
+    """(name for messages, SBML text)."""
+    if isinstance(model, str) and any(mark in model for mark in ("\n", "<", ";", "->")):
+        name, text, folder = "the model's text", model, None
+    else:
+        path = Path(model)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; expected {_SUFFIXES}.")
+        try:
+            name, text, folder = path.name, path.read_text(encoding="utf-8"), path.parent
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not a text file ({error.reason}); expected {_SUFFIXES}.") from error
+    return name, text if text.lstrip("\ufeff \t\r\n").startswith("<") else _antimony(text, name, folder)
+
+
+def _antimony(text: str, name: str, folder: Path | None) -> str:
+    import antimony
+
+    antimony.clearPreviousLoads()
+    antimony.clearDirectories()
+    if folder is not None:
+        antimony.addDirectory(str(folder.resolve()))  # where `import "other.ant"` looks
+    if antimony.loadAntimonyString(text) < 0:
+        raise InputError(f"{name}: not SBML, and as Antimony: {antimony.getLastError().strip()}")
+    return str(antimony.getSBMLString(antimony.getMainModuleName()))
+
+
+def _refuse_errors(read: Any, name: str) -> None:
+    """libSBML goes on after errors with half a model; we do not."""
+    faults = [read.getError(i) for i in range(read.getNumErrors())]
+    faults = [fault for fault in faults if fault.getSeverity() >= libsbml.LIBSBML_SEV_ERROR]
+    if faults:
+        first = " ".join(faults[0].getMessage().split())
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InputError(f"{name}, line {faults[0].getLine()}: not valid SBML: {first}{more}")
+
+
+def _convert(read: Any, name: str, conversion: str, *off: str) -> None:
+    properties = libsbml.ConversionProperties()
+    properties.addOption(conversion, True)
+    for option in off:
+        properties.addOption(option, False)
+    if read.convert(properties) != libsbml.LIBSBML_OPERATION_SUCCESS:
+        fault = read.getErrorLog().getError(read.getNumErrors() - 1) if read.getNumErrors() else None
+        raise InputError(
+            f"{name}: libSBML could not {conversion}: {fault.getMessage().strip() if fault else 'no reason given'}"
+        )
