@@ -36,7 +36,7 @@ _REASONS = {
     Status.NOT_CONVERGED: "the integrator could not go on: steps became too small",
     Status.TOO_MANY_STEPS: "the integrator needed too many steps",
     Status.NOT_FINITE: "a parameter, a state or a rate is not a finite number",
-    Status.NOT_SETTLED: "no steady state was reached within the time limit",
+    Status.NOT_SETTLED: "no steady state was reached within the limits of time and steps",
 }
 
 
@@ -91,8 +91,8 @@ class Engine(Protocol):
         """States `[M, S]` and constants `[M, P]` at the start of the model.
 
         Args:
-            given: values `[M]` by name, as the model reads them; they replace the model's own and its initial assignments,
-                and initial assignments that depend on them follow.
+            given: values `[M]` by name, as the model reads them; they replace the model's own and its initial
+                assignments, and initial assignments that depend on them follow.
             members: how many.
             time: when, on the model's clock.
 

@@ -57,7 +57,7 @@ def equilibrium(
             break
         run = engine.run(x[moving], p[moving], (time, time + share * limit - reached), rtol=rtol, atol=atol, held=True)
         reached = share * limit
-        status[moving] = run.status
+        status[moving] = np.where(run.status == Status.TOO_MANY_STEPS, Status.NOT_SETTLED, run.status)
         x[moving] = run.x
         moving = moving[run.status == Status.FINE]
         settled, polished = _polished(engine, x[moving], p[moving], time, tolerance, limit, atol)

@@ -22,6 +22,12 @@ _OPERATORS = {
     libsbml.AST_FUNCTION_DELAY: "delay()",
     libsbml.AST_FUNCTION_RATE_OF: "rateOf()",
 }
+_STEPS = {
+    libsbml.AST_FUNCTION_FLOOR: "floor()",
+    libsbml.AST_FUNCTION_CEILING: "ceil()",
+    libsbml.AST_FUNCTION_QUOTIENT: "quotient()",
+    libsbml.AST_FUNCTION_REM: "rem()",
+}
 
 
 def refuse_unsupported(model: Any) -> None:
@@ -64,10 +70,36 @@ def _unsupported(model: Any) -> Iterator[tuple[str, str, str]]:
                 yield _OPERATORS[node.getType()], where, "it reads more than the present state"
             elif libsbml.AST_DISTRIB_FUNCTION_NORMAL <= node.getType() <= libsbml.AST_DISTRIB_FUNCTION_RAYLEIGH:
                 yield "random numbers in mathematics", where, "they are drawn from outside, per member"
+    yield from _jumps(model)
+
+
+def _jumps(model: Any) -> Iterator[tuple[str, str, str]]:
+    """Steps that no root finder watches: CVODE may pass over them unseen, at an error far above its tolerance."""
+    moving = {r.getVariable() for r in model.getListOfRules() if r.isRate()}
+    for reaction in model.getListOfReactions():
+        moving |= {r.getSpecies() for r in [*reaction.getListOfReactants(), *reaction.getListOfProducts()]}
+    rules = {r.getVariable(): r.getMath() for r in model.getListOfRules() if r.isAssignment() and r.isSetMath()}
+
+    def moves(tree: Any) -> bool:
+        if any(node.getType() == libsbml.AST_NAME_TIME for node in nodes(tree)):
+            return True
+        return any(name in moving or (name in rules and moves(rules[name])) for name in names(tree))
+
+    for where, tree in formulas(model):
+        if where.startswith("initial"):
+            continue
+        for node in nodes(tree):
+            if node.getType() in _STEPS and moves(node):
+                cure = "write it as piecewise(), or as a Perturbation if its time is known"
+                yield f"{_STEPS[node.getType()]} of what moves", where, f"its steps are not found in time ({cure})"
 
 
 def formulas(model: Any) -> Iterator[tuple[str, Any]]:
-    """(what, tree) of every formula: rules, initial assignments, kinetic laws, function definitions."""
+    """(what, tree) of every formula: rules, initial assignments, kinetic laws. Those without mathematics say nothing."""
+    return ((what, tree) for what, tree in _every_formula(model) if tree is not None)
+
+
+def _every_formula(model: Any) -> Iterator[tuple[str, Any]]:
     for rule in model.getListOfRules():
         yield f"rule of {rule.getVariable()}", rule.getMath()
     for assignment in model.getListOfInitialAssignments():
@@ -75,8 +107,14 @@ def formulas(model: Any) -> Iterator[tuple[str, Any]]:
     for reaction in model.getListOfReactions():
         if reaction.isSetKineticLaw():
             yield f"rate of {reaction.getId()}", reaction.getKineticLaw().getMath()
-    for function in model.getListOfFunctionDefinitions():
-        yield f"function {function.getId()}", function.getMath()
+
+
+def drop_empty(model: Any) -> None:
+    """Take out rules and initial assignments without mathematics: they mean nothing (SBML L3V2 §4.8, §4.9)."""
+    for rule in [rule for rule in model.getListOfRules() if not rule.isSetMath() and not rule.isAlgebraic()]:
+        model.removeRuleByVariable(rule.getVariable())
+    for assignment in [a for a in model.getListOfInitialAssignments() if not a.isSetMath()]:
+        model.removeInitialAssignment(assignment.getSymbol())
 
 
 def lower_unreacted_species(model: Any) -> dict[str, tuple[str, bool]]:
@@ -129,7 +167,7 @@ def lower_initial_assignments(model: Any, compartment_of: Mapping[str, str | Non
 
     graph = {name: (needs(tree, set()) & set(assignments)) - {name} for name, tree in assignments.items()}
     for name in graph:
-        graph[name] |= {c for c in (compartment_of.get(name),) if c in assignments}
+        graph[name] |= {c for c in (compartment_of.get(name),) if c is not None and c in assignments}
     try:
         order = tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -146,14 +184,21 @@ def lower_readouts(
     """Readouts that are expressions become assignment rules; readout → what RoadRunner selects for it."""
     selected: dict[str, str] = {}
     for number, (name, expression) in enumerate(asked.items()):
-        tree = parsed(expression, readable, where=f"readout {name}")
-        if tree.getType() == libsbml.AST_NAME:
+        tree = parsed(expression, readable, where=f"readout {name}", model=model)
+        if tree.getType() == libsbml.AST_NAME and tree.getName() != "time":  # RoadRunner would select its clock
             id_ = tree.getName()
             selected[name] = f"[{id_}]" if species.get(id_) is not None else id_
         else:
             selected[name] = f"{READOUT}{number}"
             _add_rule(model, selected[name], tree)
     return selected
+
+
+def fill_unset(model: Any) -> None:
+    """RoadRunner refuses parameters without a value; who starts a run has given them one."""
+    for parameter in model.getListOfParameters():
+        if not parameter.isSetValue():
+            parameter.setValue(0.0)
 
 
 def hold_clock(model: Any) -> bool:

@@ -31,13 +31,21 @@ def named(readouts: Readouts, default: Sequence[str]) -> dict[str, str]:
     return {name: name for name in readouts}
 
 
-def parsed(expression: str, known: Collection[str], *, where: str) -> Any:
+def parsed(expression: str, known: Collection[str], *, where: str, model: Any = None) -> Any:
     """The libSBML tree of an expression over the model's names. `ln` is natural, `log10` is decadic, `log` is refused.
+
+    Args:
+        expression: in the infix of libSBML (SBML Level 3).
+        known: names that it may read.
+        where: for messages.
+        model: the libSBML model, whose names come before built-in ones such as `time` or `avogadro`.
 
     Raises:
         InputError: not a formula, or an unknown name; near matches are named.
     """
     settings = libsbml.L3ParserSettings()
+    if model is not None:
+        settings.setModel(model)
     settings.setParseLog(libsbml.L3P_PARSE_LOG_AS_ERROR)
     tree = libsbml.parseL3FormulaWithSettings(expression, settings)
     if tree is None:

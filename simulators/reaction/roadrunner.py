@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import roadrunner
+import roadrunner as _roadrunner
 from numpy.typing import NDArray
 
 from simulators.reaction.engine import Floats, Run, Status
@@ -20,6 +20,8 @@ from simulators.reaction.lowering import CLOCK, INITIAL
 from simulators.reaction.readout import Readouts, unknown
 from simulators.reaction.stepped_model import SteppedModel
 from twin.errors import InputError
+
+roadrunner: Any = _roadrunner  # has no types
 
 
 class RoadRunnerEngine:
@@ -90,7 +92,9 @@ class RoadRunnerEngine:
             for species, compartment in amounts.items():
                 if compartment == name and name not in given and species not in self.model.assigned:
                     free[species] = free[species] / free[name]
-        missing = {name for name in settable if np.isnan(free[name]).any()}
+        missing = {
+            name for name in settable - {*given, *self.model.assigned} if np.isnan(self.model.initial[name].value)
+        }
         if missing:
             raise InputError(
                 f"No value at the start for {', '.join(sorted(missing))}; give one in the model or in `parameters`."
@@ -124,10 +128,10 @@ class _Runner:
     def __init__(self, sbml: str, model: SteppedModel, max_steps: int) -> None:
         with _separate():
             self.rr = roadrunner.RoadRunner(sbml)
+            self.integrator: Any = self.rr.getIntegratorByName("cvode")
+            self.integrator.setValue("stiff", True)
+            self.integrator.setValue("maximum_num_steps", max_steps)
         self.executable: Any = self.rr.model
-        self.integrator: Any = self.rr.getIntegratorByName("cvode")
-        self.integrator.setValue("stiff", True)
-        self.integrator.setValue("maximum_num_steps", max_steps)
         self.rr.timeCourseSelections = list(model.readouts.values())
         species = list(self.executable.getFloatingSpeciesIds())
         self.states = (*model.rated, *species)
@@ -156,7 +160,7 @@ class _Runner:
         self._present = None
         with _silent():
             for m in range(len(x)):
-                if not (np.isfinite(x[m]).all() and np.isfinite(p[m]).all()):
+                if not np.isfinite(x[m]).all():
                     status[m] = Status.NOT_FINITE
                     continue
                 row, k = values[m], 0
@@ -171,7 +175,7 @@ class _Runner:
                     end[m] = self._state()
                 except RuntimeError as error:
                     row[k:] = np.nan
-                    status[m] = Status.TOO_MANY_STEPS if "TOO_MUCH_WORK" in str(error) else Status.NOT_CONVERGED
+                    status[m] = _status(error, p[m])
                     continue
                 if not np.isfinite(end[m]).all():
                     end[m], status[m] = np.nan, Status.NOT_FINITE
@@ -189,7 +193,7 @@ class _Runner:
         return found
 
     def read(self, x: Floats, p: Floats, *, time: float, selection: str) -> Floats:
-        """The value `[M]` of one selection; the rows of `x` and `p` may hold NaN in what the selection does not read."""
+        """The value `[M]` of one selection; `x` and `p` may hold NaN in what the selection does not read."""
         found = np.full(len(x), np.nan)
         self._present = None
         for m in range(len(x)):
@@ -219,10 +223,16 @@ class _Runner:
         return np.concatenate((self.executable.getGlobalParameterValues(self._parameters[-self._rated :]), species))
 
 
+def _status(error: RuntimeError, p_P: Floats) -> Status:
+    if not np.isfinite(p_P).all():
+        return Status.NOT_FINITE
+    return Status.TOO_MANY_STEPS if "TOO_MUCH_WORK" in str(error) else Status.NOT_CONVERGED
+
+
 @contextmanager
 def _separate() -> Iterator[None]:
-    """While a model is loaded: ids of the model do not become attributes of the class (an id such as `reset` would break
-    every later RoadRunner of the process), and SUNDIALS, which reports failures by exception too, opens no console."""
+    """While a model is loaded: its ids do not become attributes of the class (an id such as `reset` would break every
+    later RoadRunner of the process), and SUNDIALS, which reports failures by exception too, opens no console."""
     config, key = roadrunner.Config, roadrunner.Config.ROADRUNNER_DISABLE_PYTHON_DYNAMIC_PROPERTIES
     before = config.getValue(key)
     names = ("SUNLOGGER_ERROR_FILENAME", "SUNLOGGER_WARNING_FILENAME")

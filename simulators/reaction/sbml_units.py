@@ -92,7 +92,9 @@ def _text(definition: Any) -> str | None:
     """`nmol / L` and the like; None where a factor has no prefix, so that no unit is given rather than a wrong one."""
     over: list[str] = []
     under: list[str] = []
-    for i in range(definition.getNumUnits() if definition is not None else 0):
+    if definition is None:
+        return None
+    for i in range(definition.getNumUnits()):
         unit = definition.getUnit(i)
         kind, exponent = libsbml.UnitKind_toString(unit.getKind()), unit.getExponentAsDouble()
         size = unit.getMultiplier() * 10.0 ** unit.getScale()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class ReactionSimulator:
         start: the model's time at which initial assignments are evaluated.
 
     Raises:
-        InputError: an unknown name (near ones are named), member values of different lengths, a value that is not finite.
+        InputError: an unknown name (near ones are named), member values of different lengths, a value not finite.
         UnitError: units that contradict the model's.
         UnsupportedFeature: the engine cannot step the model.
     """
@@ -124,8 +125,7 @@ class ReactionSimulator:
         return self._fresh(members, given)
 
     def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
-        """A new state with the changes made, in the order given. A species changes in the units in which its id is read;
-        a changed compartment keeps the amounts in it.
+        """A new state with the changes made, in the order given. A species changes as its id is read; a changed compartment keeps the amounts in it.
 
         Raises:
             InputError: an unknown target (near ones are named), a wrong number of values, or a species below 0.
@@ -173,8 +173,9 @@ class ReactionSimulator:
     ) -> State:
         """Run every member to its steady state while the model's clock stands still.
 
-        `time`, wherever the model reads it, stays at the state's own time (`start` for a state that never stepped), so a
-        switch on time does not go off while cells settle. Members that do not settle become NaN with `Status.NOT_SETTLED`.
+        `time`, wherever the model reads it, stays at the state's own time (`start` for a state that never stepped), so
+        a switch on time does not go off while cells settle. Members that do not settle become NaN, with
+        `Status.NOT_SETTLED`.
 
         Args:
             inputs: as in `step`.
@@ -242,8 +243,8 @@ class ReactionSimulator:
         return self._with(state, changes) if changes else state
 
     def _refuse_negative(self, state: State, change: Perturbation, name: str, new: Floats) -> None:
-        below = state.members[new < 0.0] if self._targets[name].lower == 0.0 else ()
-        if len(below):
+        below = state.members[new < 0.0]
+        if self._targets[name].lower == 0.0 and len(below):
             raise InputError(
                 f"Perturbation of {change.target} at {change.time}: {change.operation} {change.value} takes it below 0 "
                 f"in member {below[0]}; expected a value of at least 0."
@@ -304,7 +305,7 @@ def _times(t0: float, t1: float, sample: Sequence[float]) -> list[float]:
         InputError: out of order, outside, or not finite.
     """
     times = [t0, *sample, t1]
-    if not all(math.isfinite(time) for time in times) or any(b < a for a, b in zip(times, times[1:], strict=False)):
+    if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
         raise InputError(
             f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times within the step."
         )

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import antimony as _antimony
 import libsbml
 
 from twin.errors import InputError
 
+antimony: Any = _antimony  # has no types
 _SUFFIXES = "SBML (.xml, .sbml) or Antimony (.ant, .txt)"
 
 
 def document(model: str | Path) -> Any:
-    """The libSBML document of a model; hierarchical models are flattened, local parameters become `reaction_name`.
+    """The libSBML document of a model; hierarchical models are flattened, functions expanded, and local parameters become
+    `reaction_name`.
 
     Args:
         model: a path, or the text of SBML or Antimony (a `str` with a line break, a `<`, a `;` or a `->` is text).
@@ -23,6 +26,8 @@ def document(model: str | Path) -> Any:
     """
     name, sbml = _sbml(model)
     read = libsbml.readSBMLFromString(sbml)
+    if not _is_text(model):
+        read.setLocationURI(Path(model).resolve().as_uri())  # where other files of a hierarchical model are looked for
     _refuse_errors(read, name)
     if read.getModel() is None:
         raise InputError(f"{name}: no model in this SBML; expected a <model> element.")
@@ -31,12 +36,17 @@ def document(model: str | Path) -> Any:
     if read.getLevel() == 1:
         read.setLevelAndVersion(2, 4, False)
     _convert(read, name, "promoteLocalParameters")
+    _convert(read, name, "expandFunctionDefinitions")
     return read
+
+
+def _is_text(model: str | Path) -> bool:
+    return isinstance(model, str) and any(mark in model for mark in ("\n", "<", ";", "->"))
 
 
 def _sbml(model: str | Path) -> tuple[str, str]:
     """(name for messages, SBML text)."""
-    if isinstance(model, str) and any(mark in model for mark in ("\n", "<", ";", "->")):
+    if isinstance(model, str) and _is_text(model):
         name, text, folder = "the model's text", model, None
     else:
         path = Path(model)
@@ -46,12 +56,10 @@ def _sbml(model: str | Path) -> tuple[str, str]:
             name, text, folder = path.name, path.read_text(encoding="utf-8"), path.parent
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a text file ({error.reason}); expected {_SUFFIXES}.") from error
-    return name, text if text.lstrip("\ufeff \t\r\n").startswith("<") else _antimony(text, name, folder)
+    return name, text if text.lstrip("\ufeff \t\r\n").startswith("<") else _from_antimony(text, name, folder)
 
 
-def _antimony(text: str, name: str, folder: Path | None) -> str:
-    import antimony
-
+def _from_antimony(text: str, name: str, folder: Path | None) -> str:
     antimony.clearPreviousLoads()
     antimony.clearDirectories()
     if folder is not None:

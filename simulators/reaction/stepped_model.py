@@ -19,7 +19,7 @@ from twin.errors import InputError
 
 @dataclass(frozen=True)
 class Initial:
-    """What a name starts with: `value` as it is read or, where `compartment` is given, an amount that its size divides."""
+    """What a name starts with: `value` as it is read or, with a `compartment`, an amount that its size divides."""
 
     value: float
     compartment: str | None = None
@@ -80,6 +80,7 @@ class SteppedModel:
         """
         file = document(model)
         sbml = file.getModel()
+        lowering.drop_empty(sbml)
         lowering.refuse_unsupported(sbml)
         stated = units_of(sbml)
         clock = _clock(time_units_of(sbml), time_units)
@@ -98,6 +99,8 @@ class SteppedModel:
         for name in units or {}:
             if name not in readable and name not in asked:
                 raise InputError(f"units: {unknown(name, readable)}")
+        initial = _initial(sbml, substances)
+        lowering.fill_unset(sbml)
         selected = lowering.lower_readouts(sbml, asked, species, readable)
         return cls(
             sbml=str(libsbml.writeSBMLToString(file)),
@@ -106,7 +109,7 @@ class SteppedModel:
             substances=frozenset(substances),
             species=species,
             rated=tuple(rated),
-            initial=_initial(sbml, substances),
+            initial=initial,
             assigned=assigned,
             readouts=selected,
             readable=readable,

@@ -1,0 +1,23 @@
+"""Simulators whose course is a formula: constants, and exposure with first-order elimination.
+
+- `Constant`: values that a member keeps, e.g. its drawn binding rates
+- `OneCompartment`: exposure after a bolus or during an infusion
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulators.closed_form.constant import Constant
+    from simulators.closed_form.one_compartment import OneCompartment
+
+_HOME = {"Constant": "constant", "OneCompartment": "one_compartment"}
+
+__all__ = ["Constant", "OneCompartment"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'simulators.closed_form' has no attribute {name!r}")
+    return getattr(import_module(f"simulators.closed_form.{_HOME[name]}"), name)

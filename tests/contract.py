@@ -1,0 +1,141 @@
+"""What every Simulator promises, as tests, and the list of simulators that are held to it.
+
+To add one: write a function that makes it for `MEMBERS` members, and put a `Case` on the list. Import heavy packages
+inside the function.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from twin import Perturbation, Simulator, State, Values
+
+MEMBERS = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A simulator and what its method promises.
+
+    Args:
+        name: shown by pytest.
+        make: makes it for at least `MEMBERS` members.
+        t0, t1: a step that it takes quickly, in its own time units.
+        inputs: values to feed, the same for all members; left out inputs keep the simulator's own.
+        start: changes before the step, so that something moves.
+        split: largest relative difference between one step and two, or with more samples; None: not promised.
+        seeded: whether it draws random numbers, so that another seed gives other values.
+        alone: whether a member's bits are the same in any block of members.
+    """
+
+    name: str
+    make: Callable[[], Simulator]
+    t0: float
+    t1: float
+    inputs: Mapping[str, float] = field(default_factory=dict[str, float])
+    start: tuple[Perturbation, ...] = ()
+    split: float | None = 0.0
+    seeded: bool = False
+    alone: bool = True
+
+    def begun(self, simulator: Simulator, *, members: list[int] | None = None, seed: int = 1) -> State:
+        """The state of some members (all of them by default), after the changes of `start`."""
+        numbers = np.array(range(MEMBERS) if members is None else members, dtype=np.int64)
+        return simulator.perturb(simulator.init(members=numbers, seed=seed), self.start)
+
+    def fed(self, state: State) -> Values:
+        """The inputs of a step."""
+        return {name: np.full(len(state.members), value) for name, value in self.inputs.items()}
+
+    def stepped(
+        self, simulator: Simulator, state: State, *, t0: float | None = None, t1: float | None = None, sample: Any = ()
+    ) -> tuple[State, Values]:
+        """One step, by default the whole."""
+        since, until = self.t0 if t0 is None else t0, self.t1 if t1 is None else t1
+        return simulator.step(state, self.fed(state), t0=since, t1=until, sample=sample)
+
+
+def stored(state: State) -> State:
+    """The state written as an npz file and JSON, and read again."""
+    file = io.BytesIO()
+    np.savez(file, members=state.members, **{f"array {name}": array for name, array in state.arrays.items()})
+    plain = json.loads(json.dumps({"time": state.time, "note": dict(state.note)}))
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as read:
+        arrays = {name.removeprefix("array "): read[name] for name in read.files if name.startswith("array ")}
+        return State(members=read["members"], arrays=arrays, time=plain["time"], note=plain["note"])
+
+
+def same_bits(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two mappings hold the same names, dtypes, shapes and bits (NaN equals NaN)."""
+    return set(one) == set(other) and all(
+        one[n].dtype == other[n].dtype and one[n].shape == other[n].shape and one[n].tobytes() == other[n].tobytes()
+        for n in one
+    )
+
+
+def _constant() -> Simulator:
+    from simulators.closed_form import Constant
+
+    return Constant({"kon": ("1/(uM min)", np.geomspace(1.0, 100.0, MEMBERS)), "Kd": ("nM", 2.0)})
+
+
+def _one_compartment() -> Simulator:
+    from simulators.closed_form import OneCompartment
+
+    return OneCompartment(volume=np.linspace(3.0, 5.0, MEMBERS), half_life=6.0)
+
+
+def _reaction() -> Simulator:
+    """Receptors that turn over, bind a ligand and pair up; two compartments, an initial assignment and a clock."""
+    from simulators.reaction import ReactionSimulator
+
+    return ReactionSimulator(
+        """
+        compartment membrane = 0.5, cytosol = 2
+        species R in membrane, RL in membrane, D in membrane, S in cytosol, L in membrane
+        R = ksyn / kdeg; RL = 0; D = 0; S = 1
+        const L; L = 0
+        ksyn = 0.1; kdeg = 0.01; kon = 0.01; koff = 0.1; kdim = 0.02; kund = 0.2; tide = 0.3
+        tide' = 0.1 * (1 - tide)
+        J_syn: -> R; membrane * ksyn
+        J_deg: R -> ; membrane * kdeg * R
+        J_on: R -> RL; membrane * (kon * L * R - koff * RL)
+        J_dim: 2 RL -> D; membrane * (kdim * RL^2 - kund * D)
+        J_sig: -> S; cytosol * (0.1 * D * (1 + 0.1 * sin(0.1 * time)) - 0.05 * S)
+        total := R + RL + 2 * D
+        """,
+        readouts={"S": "S", "R": "R", "bound": "RL + 2*D", "total": "total", "tide": "tide"},
+        inputs=["kon", "koff"],
+        member_parameters={"ksyn": np.linspace(0.05, 0.2, MEMBERS), "koff": np.geomspace(0.01, 1.0, MEMBERS)},
+        units={"S": "nM", "R": "nM", "bound": "nM", "kon": "1/(nM min)", "koff": "1/min"},
+        time_units="min",
+    )
+
+
+CASES: list[Case] = [
+    Case("constant", _constant, t0=-10.0, t1=30.0),
+    Case(
+        "one compartment",
+        _one_compartment,
+        t0=0.0,
+        t1=24.0,
+        start=(Perturbation(0.0, "x.amount", 10.0, "add"), Perturbation(0.0, "x.infusion", 2.0)),
+        split=1e-13,  # rounding
+    ),
+    Case(
+        "reaction network, RoadRunner",
+        _reaction,
+        t0=-20.0,
+        t1=60.0,
+        inputs={"kon": 0.02},
+        start=(Perturbation(-20.0, "x.L", 20.0), Perturbation(-20.0, "x.S", 0.5, "add")),
+        split=1e-6,  # CVODE starts anew in each step; its global error at rtol 1e-8 is some 10 to 100 times that
+    ),
+]
