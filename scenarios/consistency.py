@@ -21,8 +21,33 @@ if TYPE_CHECKING:
 _ID = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?!\s*\()\b")
 _CONSTANTS = {"pi", "time", "exponentiale", "true", "false", "inf", "nan", "avogadro"}
 RESERVED = frozenset(
-    "arm member time cell_line treatment compound dose_uM protocol role status answered_by candidate point source "
-    "parameter removed engagement responder_fraction rank kon koff Kd smiles epistemic cell".split()
+    [
+        "arm",
+        "member",
+        "time",
+        "cell_line",
+        "treatment",
+        "compound",
+        "dose_uM",
+        "protocol",
+        "role",
+        "status",
+        "answered_by",
+        "candidate",
+        "point",
+        "source",
+        "parameter",
+        "removed",
+        "engagement",
+        "responder_fraction",
+        "rank",
+        "kon",
+        "koff",
+        "Kd",
+        "smiles",
+        "epistemic",
+        "cell",
+    ]
 )
 """Names that the result gives to its own dims, coordinates and variables."""
 _SAFETENSORS_HEADER = 100_000_000  # the format's own limit of its header

@@ -1,6 +1,5 @@
 """Bad input: each is refused with what, where, what was expected and the cure; never with a traceback."""
 
-# ruff: noqa: E501 - a case is one line: what stands there, what is written instead, what is said
 from __future__ import annotations
 
 import json

@@ -7,7 +7,7 @@ features whose memory RoadRunner keeps to itself are refused.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -16,7 +16,7 @@ import libsbml
 from simulators.reaction.readout import names, nodes, parsed
 from twin.errors import InputError, UnsupportedFeature
 
-INITIAL, READOUT, CLOCK = "initial__", "readout__", "clock__"
+INITIAL, HOISTED, READOUT, CLOCK = "initial__", "hoisted__", "readout__", "clock__"
 _CURE = "run it in one piece with ReactionModel.simulate, or take it out of the model"
 _OPERATORS = {
     libsbml.AST_FUNCTION_DELAY: "delay()",
@@ -75,16 +75,7 @@ def _unsupported(model: Any) -> Iterator[tuple[str, str, str]]:
 
 def _jumps(model: Any) -> Iterator[tuple[str, str, str]]:
     """Steps that no root finder watches: CVODE may pass over them unseen, at an error far above its tolerance."""
-    moving = {r.getVariable() for r in model.getListOfRules() if r.isRate()}
-    for reaction in model.getListOfReactions():
-        moving |= {r.getSpecies() for r in [*reaction.getListOfReactants(), *reaction.getListOfProducts()]}
-    rules = {r.getVariable(): r.getMath() for r in model.getListOfRules() if r.isAssignment() and r.isSetMath()}
-
-    def moves(tree: Any) -> bool:
-        if any(node.getType() == libsbml.AST_NAME_TIME for node in nodes(tree)):
-            return True
-        return any(name in moving or (name in rules and moves(rules[name])) for name in names(tree))
-
+    moves = _moves(model)
     for where, tree in formulas(model):
         if where.startswith("initial"):
             continue
@@ -92,6 +83,21 @@ def _jumps(model: Any) -> Iterator[tuple[str, str, str]]:
             if node.getType() in _STEPS and moves(node):
                 cure = "write it as piecewise(), or as a Perturbation if its time is known"
                 yield f"{_STEPS[node.getType()]} of what moves", where, f"its steps are not found in time ({cure})"
+
+
+def _moves(model: Any) -> Callable[[Any], bool]:
+    """Whether a formula reads the time, a reaction, or anything that moves, through rules too."""
+    moving = {r.getVariable() for r in model.getListOfRules() if r.isRate()}
+    moving |= {s.getId() for s in model.getListOfSpecies() if not (s.getBoundaryCondition() or s.getConstant())}
+    moving |= {r.getId() for r in model.getListOfReactions()}
+    rules = {r.getVariable(): r.getMath() for r in model.getListOfRules() if r.isAssignment() and r.isSetMath()}
+
+    def moves(tree: Any) -> bool:
+        if any(node.getType() == libsbml.AST_NAME_TIME for node in nodes(tree)):
+            return True
+        return any(name in moving or (name in rules and moves(rules[name])) for name in names(tree))
+
+    return moves
 
 
 def formulas(model: Any) -> Iterator[tuple[str, Any]]:
@@ -192,6 +198,23 @@ def lower_readouts(
             selected[name] = f"{READOUT}{number}"
             _add_rule(model, selected[name], tree)
     return selected
+
+
+def hoist_constant_rules(model: Any) -> tuple[str, ...]:
+    """Rules over constants alone become parameters, which are set once per run from a rule read as `hoisted__name`.
+
+    RoadRunner evaluates a rule wherever it is read, in every call of the right-hand side.
+    """
+    moves = _moves(model)
+    constant = [r for r in model.getListOfRules() if r.isAssignment() and not moves(r.getMath())]
+    found = {rule.getVariable(): rule.getMath().deepCopy() for rule in constant}
+    for name, tree in found.items():
+        model.removeRuleByVariable(name)
+        for node in nodes(tree):
+            if node.getType() == libsbml.AST_NAME and node.getName() in found:
+                node.setName(HOISTED + node.getName())
+        _add_rule(model, HOISTED + name, tree)
+    return tuple(found)
 
 
 def fill_unset(model: Any) -> None:

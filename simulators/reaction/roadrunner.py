@@ -16,7 +16,7 @@ import roadrunner as _roadrunner
 from numpy.typing import NDArray
 
 from simulators.reaction.engine import Floats, Run, Status
-from simulators.reaction.lowering import CLOCK, INITIAL
+from simulators.reaction.lowering import CLOCK, HOISTED, INITIAL
 from simulators.reaction.readout import Readouts, unknown
 from simulators.reaction.stepped_model import SteppedModel
 from twin.errors import InputError
@@ -50,7 +50,13 @@ class RoadRunnerEngine:
         time_units: str | None = None,
         max_steps: int = 20_000,
     ) -> None:
-        self._arguments = dict(model=model, readouts=readouts, units=units, time_units=time_units, max_steps=max_steps)
+        self._arguments = {
+            "model": model,
+            "readouts": readouts,
+            "units": units,
+            "time_units": time_units,
+            "max_steps": max_steps,
+        }
         self.model = SteppedModel.read(model, readouts=readouts, units=units, time_units=time_units)
         self.parameters: tuple[str, ...] = self.model.parameters
         self.readouts: tuple[str, ...] = tuple(self.model.readouts)
@@ -142,6 +148,8 @@ class _Runner:
         self._columns = np.array([model.parameters.index(name) for name in free], dtype=np.intp)
         self._sizes = np.array([sizes.index(c) for c in sizes], dtype=np.int32)
         self._size_columns = np.array([model.parameters.index(c) for c in sizes], dtype=np.intp)
+        self._hoisted = np.array([ids.index(name) for name in model.hoisted], dtype=np.int32)
+        self._computed = np.array([ids.index(HOISTED + name) for name in model.hoisted], dtype=np.int32)
         self._clock = np.array([ids.index(CLOCK)], dtype=np.int32) if CLOCK in ids else None
         self._rated = len(model.rated)
         order = [self.executable.getStateVectorId(i) for i in range(len(self.states))]
@@ -212,6 +220,9 @@ class _Runner:
         self.executable.setGlobalParameterValues(
             self._parameters, np.concatenate((p_P[self._columns], x_S[: self._rated]))
         )
+        if len(self._hoisted):
+            computed = self.executable.getGlobalParameterValues(self._computed)
+            self.executable.setGlobalParameterValues(self._hoisted, computed)
         if self._clock is not None:
             self.executable.setGlobalParameterValues(self._clock, np.array([time]))
         self.executable.setFloatingSpeciesAmounts(x_S[self._rated :])

@@ -37,6 +37,7 @@ class SteppedModel:
         species: names that reactions change → their compartment, or None where the id means an amount.
         rated: parameters moved by a rate rule.
         initial: what each parameter, species and rated name starts with; NaN where the model does not say.
+        hoisted: parameters computed from others, once per run; the rule is read as `hoisted__name`.
         assigned: names whose start is computed, each after what it needs; the rule is read as `initial__name`.
         readouts: readout → what RoadRunner selects for it.
         readable: every name that an expression may read.
@@ -51,6 +52,7 @@ class SteppedModel:
     species: Mapping[str, str | None]
     rated: tuple[str, ...]
     initial: Mapping[str, Initial]
+    hoisted: tuple[str, ...]
     assigned: tuple[str, ...]
     readouts: Mapping[str, str]
     readable: tuple[str, ...]
@@ -100,6 +102,7 @@ class SteppedModel:
             if name not in readable and name not in asked:
                 raise InputError(f"units: {unknown(name, readable)}")
         initial = _initial(sbml, substances)
+        hoisted = lowering.hoist_constant_rules(sbml)
         lowering.fill_unset(sbml)
         selected = lowering.lower_readouts(sbml, asked, species, readable)
         return cls(
@@ -110,6 +113,7 @@ class SteppedModel:
             species=species,
             rated=tuple(rated),
             initial=initial,
+            hoisted=hoisted,
             assigned=assigned,
             readouts=selected,
             readable=readable,

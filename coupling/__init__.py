@@ -1,0 +1,1 @@
+"""Simulators joined in time and across scales: the loop, schemes and bridges."""

@@ -1,0 +1,1 @@
+"""Where work runs: executors, journal, atomic results, and what the machine grants."""

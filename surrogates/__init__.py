@@ -1,0 +1,1 @@
+"""Learned stand-ins: predictors of affinity, emulators of simulators, and when to trust them."""
