@@ -16,8 +16,7 @@ def registry() -> Any:
     """The one unit registry of a process (built on first use: pint takes 0.3 s to read its definitions)."""
     import pint
 
-    units: Any = pint.UnitRegistry()
-    return units
+    return pint.UnitRegistry()  # pyright: ignore[reportUnknownVariableType] - its magnitudes are generic
 
 
 def check_unit(units: str, *, where: str = "") -> str:
