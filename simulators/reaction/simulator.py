@@ -169,7 +169,13 @@ class ReactionSimulator:
         }
 
     def equilibrate(
-        self, state: State, inputs: Values | None = None, *, tolerance: float = 1e-9, limit: float = 1e6
+        self,
+        state: State,
+        inputs: Values | None = None,
+        *,
+        held: Mapping[str, float] | None = None,
+        tolerance: float = 1e-9,
+        limit: float = 1e6,
     ) -> State:
         """Run every member to its steady state while the model's clock stands still.
 
@@ -179,17 +185,24 @@ class ReactionSimulator:
 
         Args:
             inputs: as in `step`.
+            held: values that hold only while cells settle; what reactions or rate rules move only starts there.
             tolerance: relative change still allowed; see `equilibrium`.
             limit: longest time to integrate, in the model's units.
+
+        Raises:
+            InputError: an unknown input, or an unknown name in `held`.
         """
         state = self._fed(state, inputs or {})
+        held = held or {}
+        _refuse_unknown("held", tuple(held), tuple(self._targets))
+        settling = self._with(replace(state, note={}), {n: np.full(len(state.members), v) for n, v in held.items()})
         status = state.arrays["status"].copy()
         x = np.full_like(state.arrays["x"], np.nan)
         fine = np.flatnonzero(status == Status.FINE)
         found = equilibrium(
             self.engine,
-            state.arrays["x"][fine],
-            state.arrays["p"][fine],
+            settling.arrays["x"][fine],
+            settling.arrays["p"][fine],
             time=self._start if math.isnan(state.time) else state.time,
             tolerance=tolerance,
             limit=limit,

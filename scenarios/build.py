@@ -1,0 +1,143 @@
+"""The wiring of a scenario: its model as an engine, its cells as simulators, its arms as twins.
+
+Everything that floor 2 keeps apart meets here: a reaction network for the cell, constants for drawn binding rates, and
+the conduits between them. `build` checks every name and unit of the scenario against the model; nothing is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scenarios.consistency import model_problems
+from scenarios.problem import refusal
+from simulators.closed_form import Constant
+from twin.errors import InputError
+from twin.graph import Conduit, Twin
+from twin.units import factor
+
+if TYPE_CHECKING:
+    from scenarios.scenario import Scenario
+    from simulators.reaction import Engine, ReactionSimulator
+
+Row = NDArray[np.float64]
+
+CELL, BINDING = "cell", "binding"
+"""Names of the simulators in an arm's twin."""
+RATE_UNITS = {"kon": "1/(M s)", "koff": "1/s"}
+"""What the binding constants are in; their conduits convert them to the model's units."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A scenario whose names and units fit its model.
+
+    Args:
+        scenario: what was asked.
+        engine: integrates the cell's model; it remembers nothing between calls.
+    """
+
+    scenario: Scenario
+    engine: Engine
+
+    def nominal(self, cell_line: str) -> dict[str, float]:
+        """What every settable name starts with in an unperturbed cell of this line, in the model's units."""
+        given = {name: np.array([value]) for name, value in self.scenario.parameters(cell_line).items()}
+        x, p = self.engine.start(given, members=1, time=0.0)
+        found = {name: float(value) for name, value in zip(self.engine.parameters, p[0], strict=True)}
+        for name, amount, volume in zip(self.engine.states, x[0], self.engine.volumes, strict=True):
+            found[name] = float(amount if volume < 0 else amount / p[0, volume])
+        return found
+
+    def cell(self, cell_line: str, drawn: Mapping[str, Row]) -> ReactionSimulator:
+        """The cells of a line by mechanism.
+
+        Args:
+            drawn: what differs between cells, name → values `[N]`.
+        """
+        from simulators.reaction import ReactionSimulator
+
+        asked = self.scenario.cell
+        compounds = self.scenario.compounds
+        return ReactionSimulator(
+            self.engine,
+            inputs=() if compounds is None else (compounds.kon, compounds.koff),
+            parameters=self.scenario.parameters(cell_line),
+            member_parameters=drawn,
+            rtol=asked.relative_tolerance,
+            atol=asked.absolute_tolerance,
+        )
+
+    def twin(self, cell: ReactionSimulator, *, kon: Row | None = None, koff: Row | None = None) -> Twin:
+        """The twin of one arm: the cell alone or, with a compound, fed with each cell's own rates of binding.
+
+        Args:
+            kon, koff: of the arm's compound, 1/(M s) and 1/s, `[N]` each.
+        """
+        compounds = self.scenario.compounds
+        if kon is None or koff is None or compounds is None:
+            return Twin({CELL: cell})
+        binding = Constant({"kon": (RATE_UNITS["kon"], kon), "koff": (RATE_UNITS["koff"], koff)})
+        return Twin(
+            {BINDING: binding, CELL: cell},
+            (
+                Conduit(f"{BINDING}.kon", f"{CELL}.{compounds.kon}"),
+                Conduit(f"{BINDING}.koff", f"{CELL}.{compounds.koff}"),
+            ),
+        )
+
+
+def build(scenario: Scenario) -> Build:
+    """Check a scenario against its model, and wire it.
+
+    Raises:
+        InputError: names that the model lacks, units that contradict it, a model that is none; all of it at once.
+        UnsupportedFeature: the model has a feature that cannot be run.
+    """
+    from simulators.reaction.stepped_model import SteppedModel
+
+    cell = scenario.cell
+    model = SteppedModel.read(scenario.model_text)
+    settable = (*model.parameters, *model.species, *model.rated)
+    found = model_problems(
+        scenario,
+        targets={name: model.units.get(name, "") for name in settable},
+        readable=[name for name in model.readable if name not in settable],
+    )
+    if found and scenario.source is not None:
+        raise refusal(found, scenario.source)
+    if found:
+        raise InputError("; ".join(problem.text for problem in found))
+    readouts = tuple((name, readout.expression or name) for name, readout in scenario.readouts.items())
+    units = {**cell.units, **{name: readout.units for name, readout in scenario.readouts.items() if readout.units}}
+    built = Build(scenario, _engine(scenario.model_text, readouts, tuple(units.items()), cell.time_units))
+    _check_rates(built)
+    return built
+
+
+@cache
+def _engine(
+    text: str, readouts: tuple[tuple[str, str], ...], units: tuple[tuple[str, str], ...], time_units: str
+) -> Engine:
+    """The scenario's engine, compiled once per process."""
+    from simulators.reaction import RoadRunnerEngine
+
+    return RoadRunnerEngine(text, readouts=dict(readouts), units=dict(units), time_units=time_units)
+
+
+def _check_rates(built: Build) -> None:
+    """Wire one arm with a compound, so that a conduit that does not fit is refused now, not in a task."""
+    if built.scenario.compounds is None:
+        return
+    one = np.ones(1)
+    line = built.scenario.lines[0]
+    twin = built.twin(built.cell(line, {}), kon=one, koff=one)
+    for conduit in twin.conduits:
+        twin.bridge_of(conduit)
+    dose = built.scenario.compounds.dose
+    factor(built.scenario.cell.units[dose], "uM", where=dose)
