@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,20 @@ class RateEstimate:
     def ln_koff(self) -> float:
         """Median of ln(koff / (1/s)): ln kon + ln Kd."""
         return self.ln_kon + self.ln_Kd
+
+    def variance_shares(self, quantity: Literal["ln_kon", "ln_Kd", "ln_koff"]) -> dict[str, float]:
+        """Each component's share of the variance of one logarithm, before the upper limit acts; none where it is certain.
+
+        Raises:
+            InputError: another quantity.
+        """
+        weights = {"ln_kon": (1.0, 0.0), "ln_Kd": (0.0, 1.0), "ln_koff": (1.0, 1.0)}
+        if quantity not in weights:
+            raise InputError(f"{self.ligand}: no variance of {quantity!r}; ask for one of {', '.join(weights)}.")
+        kon, kd = weights[quantity]
+        variances = {c.name: (kon * c.d_ln_kon + kd * c.d_ln_Kd) ** 2 for c in self.components}
+        total = math.fsum(variances.values())
+        return {name: variance / total for name, variance in variances.items()} if total > 0 else {}
 
     def sample(
         self, seed: int, draws: Mapping[str, NDArray[np.int64]]
