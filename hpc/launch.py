@@ -17,6 +17,7 @@ _LAUNCHERS = (
     ("flux", "FLUX_JOB_SIZE", "FLUX_TASK_RANK"),
     ("mpiexec of MPICH or Intel MPI", "PMI_SIZE", "PMI_RANK"),
     ("srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    ("a PMIx launcher", "", "PMIX_RANK"),
 )
 # they also start processes that no MPI is meant for (an interactive shell on a node is a step of one task)
 _ALSO_WITHOUT_MPI = ("srun", "flux", "jsrun")
@@ -39,18 +40,22 @@ class Launch:
 
 def announced(environment: Mapping[str, str] = os.environ) -> Launch | None:
     """What an MPI launcher says in the environment; None where this process was started alone."""
-    for launcher, size, rank in _LAUNCHERS:
-        if environment.get(size, "").isdigit():
+    for launcher, size_name, rank_name in _LAUNCHERS:
+        size, rank = _number(environment.get(size_name)), _number(environment.get(rank_name))
+        if launcher in _ALSO_WITHOUT_MPI:
             if launcher == "srun" and "SLURM_STEP_ID" not in environment:
                 continue  # a batch script: the tasks are what srun would start
-            ranks = int(environment[size])
-            if ranks == 1 and launcher in _ALSO_WITHOUT_MPI:
+            if size == 1:
                 return None
-            own = environment.get(rank, "")
-            return Launch(launcher, ranks, int(own) if own.isdigit() else 0)
-    if environment.get("PMIX_RANK", "").isdigit():
-        return Launch("a PMIx launcher", None, int(environment["PMIX_RANK"]))
+            if size is None:
+                continue
+        if size is not None or rank is not None:
+            return Launch(launcher, size, rank or 0)
     return None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
 
 
 def check(launch: Launch, *, seen: int, library: str) -> None:

@@ -17,6 +17,10 @@ from typing import Annotated
 import typer
 
 import twin
+from hpc.errors import HpcError
+from hpc.grant import one_thread_each
+from hpc.launch import announced
+from hpc.stop import Stopped
 from scenarios.commands import bench
 from twin.errors import InputError, KakehashiError, SimulationError
 
@@ -170,6 +174,7 @@ def train(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, and never shows a traceback unless TWIN_DEBUG=1 asks for it."""
+    one_thread_each()  # before anything numerical is imported: the same bits here as in worker processes
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
         code = app(given or ["--help"], prog_name="twin", standalone_mode=False)
@@ -189,16 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except SimulationError as error:
         return _internal(error)
-    except KakehashiError as error:
+    except Stopped as stopped:
+        _say("stopped", str(stopped))
+        return stopped.exit_code
+    except (KakehashiError, HpcError) as error:
         _say("refused", str(error))
         if _debugging():
             traceback.print_exc()
         return REFUSED
     except Exception as error:
-        stopped = getattr(error, "exit_code", None)
-        if isinstance(stopped, int) and stopped in (130, 143):
-            _say("stopped", str(error))
-            return stopped
         return _internal(error)
 
 
@@ -226,8 +230,8 @@ def _debugging() -> bool:
 
 def _say(what: str, text: str, *, every_rank: bool = False) -> None:
     """One message on stderr, lines as they are (paths and SMILES must stay whole to be copied); one rank speaks."""
-    ranks = (os.environ.get(name, "") for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"))
-    if not every_rank and any(rank not in ("", "0") for rank in ranks):
+    launched = announced()
+    if not every_rank and launched is not None and launched.rank != 0:
         return
     head = f"\x1b[1;31m{what}:\x1b[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else f"{what}:"
     print(f"{head} {text}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import twin
+from hpc import Stopped
 from scenarios.cli import main
 from scenarios.template import STARTER
 from twin.errors import ConvergenceError, InputError, SimulationError
@@ -173,12 +175,6 @@ def test_schema_to_terminal_and_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert json.loads(shown)["title"] == "Kakehashi scenario"
 
 
-class StoppedRun(Exception):  # noqa: N818 - named as in `hpc`
-    """As `hpc` raises it: carries the exit code of its signal."""
-
-    exit_code = 143
-
-
 @pytest.mark.parametrize(
     ("error", "code", "says"),
     [
@@ -192,7 +188,7 @@ class StoppedRun(Exception):  # noqa: N818 - named as in `hpc`
         (ConvergenceError("no steady state"), 2, "refused: no steady state"),
         (KeyboardInterrupt(), 130, "stopped: "),
         (
-            StoppedRun("stopped; go on with `twin run x --resume`"),
+            Stopped(signal.SIGTERM, "stopped; go on with `twin run x --resume`"),
             143,
             "stopped: stopped; go on with `twin run x --resume`",
         ),
