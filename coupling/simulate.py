@@ -107,8 +107,11 @@ def simulate(
     """
     import xarray
 
-    begun = start(twin, members=members, seed=seed) if states is None else states
-    course = advance(twin, begun, perturbations, t0=t0, t1=t1, sample=sample, exchange=exchange, time_units=time_units)
+    if states is None:  # a first look ends the start: what is perturbed at t0 is perturbed in time
+        states = advance(
+            twin, start(twin, members=members, seed=seed), t0=t0, t1=t0, sample=(), time_units=time_units
+        ).states
+    course = advance(twin, states, perturbations, t0=t0, t1=t1, sample=sample, exchange=exchange, time_units=time_units)
     ports = {f"{name}.{port.name}": port for name, simulator in twin.simulators.items() for port in simulator.outputs}
     return xarray.Dataset(
         {
@@ -126,7 +129,7 @@ def start(twin: Twin, *, members: NDArray[np.int64], seed: int = 0) -> States:
     """Every simulator's own start for these members."""
     states: dict[str, State] = {}
     for name, simulator in twin.simulators.items():
-        with _named(name, members, "at the start"):
+        with named(name, members, "at the start"):
             states[name] = simulator.init(members=members, seed=seed)
     return states
 
@@ -143,7 +146,7 @@ def perturb(twin: Twin, states: States, perturbations: Sequence[Perturbation]) -
     for name, simulator in twin.simulators.items():
         own = [change for change in perturbations if change.simulator == name]
         if own:
-            with _named(name, states[name].members, f"at {own[0].time:g}"):
+            with named(name, states[name].members, f"at {own[0].time:g}"):
                 after[name] = simulator.perturb(states[name], own)
     return after
 
@@ -300,7 +303,7 @@ def _step(
     name: str, simulator: Simulator, state: State, inputs: Values, window: Window, clock: float
 ) -> tuple[State, Values]:
     """One step, told in the simulator's own units of time."""
-    with _named(name, state.members, f"from {window.t0:g} to {window.t1:g}"):
+    with named(name, state.members, f"from {window.t0:g} to {window.t1:g}"):
         return simulator.step(
             state,
             inputs,
@@ -311,8 +314,12 @@ def _step(
 
 
 @contextmanager
-def _named(name: str, members: NDArray[np.int64], when: str) -> Iterator[None]:
-    """What breaks inside is told with the simulator's name, its members and the time."""
+def named(name: str, members: NDArray[np.int64], when: str) -> Iterator[None]:
+    """What breaks inside is told with the simulator's name, its members and the time.
+
+    Raises:
+        SimulationError: in place of anything that is not our own error already.
+    """
     try:
         yield
     except KakehashiError:

@@ -7,6 +7,7 @@ Nothing heavy is imported here: each command imports what it needs, so that `twi
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -81,7 +82,13 @@ def run(
 
     from scenarios import job
 
-    return job.run(asked, out=out, overwrite=overwrite, resume=resume, dry_run=dry_run, processes=processes)
+    try:
+        return job.run(asked, out=out, overwrite=overwrite, resume=resume, dry_run=dry_run, processes=processes)
+    except Stopped as stopped:
+        given = {"--out": out, "--members": members, "--seed": seed, "--processes": processes}
+        options = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
+        again = shlex.join(["twin", "run", scenario, *options, "--resume"])
+        raise Stopped(stopped.signal_number, f"{stopped} What is finished is kept; to go on:\n  {again}") from stopped
 
 
 @app.command()

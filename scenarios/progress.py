@@ -1,0 +1,112 @@
+"""How far a run is: a bar per scale on a terminal, plain lines elsewhere, and a log beside the result."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+_QUIET_S = 10.0  # between two plain lines of one stage
+
+
+class Stage:
+    """One scale at work."""
+
+    def __init__(self, progress: Progress, name: str, what: str, total: int) -> None:
+        self._progress, self.name, self.what, self.total = progress, name, what, total
+        self.done = 0
+        self.found = ""
+        """What is said when it ends."""
+        self._begun = self._said = time.monotonic()
+        self._bar: Any = None
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._begun
+
+    def advance(self, amount: int = 1) -> None:
+        """So much more is done."""
+        self.done += amount
+        self._progress.moved(self)
+
+    def quiet(self) -> bool:
+        """Whether a plain line was said a moment ago; if not, one is said now."""
+        now = time.monotonic()
+        if now - self._said < _QUIET_S or self.done >= self.total:
+            return True
+        self._said = now
+        return False
+
+
+class Progress:
+    """Says how far a run is, and remembers how long each scale took.
+
+    Args:
+        log: file that keeps what is said, with times; None: kept nowhere.
+        stream: where to say it; standard output by default.
+    """
+
+    def __init__(self, log: Path | None = None, stream: TextIO | None = None) -> None:
+        self._log = log
+        self._stream = stream or sys.stdout
+        self.seconds: dict[str, float] = {}
+        self._bars: Any = None
+
+    def say(self, text: str, *, aloud: bool = True) -> None:
+        """One line to the user and the log, or to the log alone."""
+        if aloud:
+            if self._bars is not None:
+                self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            else:
+                print(text, file=self._stream, flush=True)
+        if self._log is not None:
+            stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+            with self._log.open("a", encoding="utf-8") as handle:
+                handle.write("".join(f"{stamp} {line}\n" for line in text.splitlines()))
+
+    @contextmanager
+    def stage(self, name: str, what: str, total: int = 1) -> Iterator[Stage]:
+        """A scale at work, from its first to its last line.
+
+        Args:
+            name: the scale: molecule, learned, bridge, cells, emulator, variance, report.
+            what: what is done, as users say it.
+            total: how many steps.
+        """
+        stage = Stage(self, name, what, total)
+        if self._stream.isatty() and total > 1:
+            with self._bar(stage):
+                yield stage
+        else:
+            if total > 1:
+                self.say(f"{name:9} {what} …")
+            yield stage
+        self.seconds[name] = self.seconds.get(name, 0.0) + stage.seconds
+        self.say(f"{name:9} {stage.found or what} ({stage.seconds:.1f} s)")
+
+    def moved(self, stage: Stage) -> None:
+        """A stage went on."""
+        if self._bars is not None:
+            self._bars.update(self._bars.task_ids[-1], completed=stage.done)
+        elif not stage.quiet():
+            self.say(f"{stage.name:9} {stage.done:,} of {stage.total:,} ({stage.done / stage.total:.0%})")
+
+    @contextmanager
+    def _bar(self, stage: Stage) -> Iterator[None]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bars(*columns, console=Console(file=self._stream), transient=True) as bars:
+            self._bars = bars
+            bars.add_task(f"{stage.name:9} {stage.what}", total=stage.total)
+            try:
+                yield
+            finally:
+                self._bars = None
