@@ -84,7 +84,7 @@ class _Run:
     def __init__(self, built: Build, executor: Executor, journal: Journal, place: Place) -> None:
         self.built, self.executor, self.journal, self.place = built, executor, journal, place
         self.scenario = built.scenario
-        self.progress = Progress(place.log)
+        self.progress = Progress(place.log, plain=executor.kind == "mpi")
         self.begun = time.monotonic()
         self.set_aside: list[str] = []
 

@@ -49,11 +49,13 @@ class Progress:
     Args:
         log: file that keeps what is said, with times; None: kept nowhere.
         stream: where to say it; standard output by default.
+        plain: lines even on a terminal: `mpiexec` shows one to its ranks, and passes on what they write as it comes.
     """
 
-    def __init__(self, log: Path | None = None, stream: TextIO | None = None) -> None:
+    def __init__(self, log: Path | None = None, stream: TextIO | None = None, *, plain: bool = False) -> None:
         self._log = log
         self._stream = stream or sys.stdout
+        self._moving = self._stream.isatty() and not plain
         self.seconds: dict[str, float] = {}
         self._bars: Any = None
 
@@ -79,7 +81,7 @@ class Progress:
             total: how many steps.
         """
         stage = Stage(self, name, what, total)
-        if self._stream.isatty() and total > 1:
+        if self._moving and total > 1:
             with self._bar(stage):
                 yield stage
         else:

@@ -135,6 +135,7 @@ class CellRunner:
         scenario, arms = self.scenario, [self.arms[position] for position in task.arms]
         built = self._built
         cell = built.cell(arms[0].cell_line, self.drawn[arms[0].cell_line])
+        t0, t1 = scenario.time.start_min, scenario.time.end_min
         times, readouts = scenario.sample_times, tuple(scenario.readouts)
         values = np.full((len(arms), len(members), len(times), len(readouts)), np.nan)
         status = np.full((len(arms), len(members)), BROKE, dtype=np.int8)
@@ -155,9 +156,7 @@ class CellRunner:
             if BINDING in twin.simulators:
                 states[BINDING] = twin.simulators[BINDING].init(members=members, seed=scenario.seed)
             try:
-                course = advance(
-                    twin, states, arm.perturbations, t0=scenario.time.start_min, t1=scenario.time.end_min, sample=times
-                )
+                course = advance(twin, states, arm.perturbations, t0=t0, t1=t1, sample=times)
             except KakehashiError as error:
                 if not isolated:
                     raise

@@ -26,12 +26,18 @@ def check_unit(units: str, *, where: str = "") -> str:
         UnitError: unknown unit; the text names `where`.
     """
     try:
-        registry().Unit(units or "dimensionless")
+        _known(units or "dimensionless")
     except Exception as error:
         raise UnitError(
             f"{where or 'unit'}: {units!r} is not a unit; write for example nM, uM, min, 1/(uM min)."
         ) from error
     return units
+
+
+@cache
+def _known(units: str) -> None:
+    """Remembered where pint does not refuse."""
+    registry().Unit(units)
 
 
 def factor(source: str, target: str, *, where: str = "") -> float:
@@ -42,10 +48,15 @@ def factor(source: str, target: str, *, where: str = "") -> float:
     """
     check_unit(source, where=where)
     check_unit(target, where=where)
-    units = registry()
     try:
-        return float(units.Quantity(1.0, source or "dimensionless").to(target or "dimensionless").magnitude)
+        return _factor(source or "dimensionless", target or "dimensionless")
     except Exception as error:
         raise UnitError(
             f"{where or 'conversion'}: {source or 'dimensionless'!r} cannot become {target or 'dimensionless'!r}: {error}."
         ) from error
+
+
+@cache
+def _factor(source: str, target: str) -> float:
+    """Remembered: conduits ask for the same conversion in every window."""
+    return float(registry().Quantity(1.0, source).to(target).magnitude)
