@@ -1,6 +1,6 @@
-"""The end of a run in the terminal: the answer, the best treatments, and where result and page are.
+"""The end of a run in the terminal: the answer, the best treatments, and where result and page are; no box drawing.
 
-Without a terminal it is plain text: no box drawing, no colour, no line wider than 100 columns except paths, which stay
+Without a terminal it is plain text: no colour, no line wider than 100 columns except paths, which stay
 whole so that they can be copied.
 """
 
@@ -40,7 +40,6 @@ def show(
     Raises:
         InputError: the scenario in the result's attributes cannot be read.
     """
-    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -55,20 +54,14 @@ def show(
         screen.print(Text(contents.text("answer"), style="bold"))
         screen.print()
     if contents.ranked:
-        table = Table(box=box.SIMPLE_HEAD if screen.is_terminal else None, pad_edge=False, padding=(0, 2, 0, 0))
-        columns = _columns(contents)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        columns = _fitting(_columns(contents), screen.width)
         for name, values in columns.items():
             wraps = name in ("treatment", "compound")
-            right = not wraps
-            table.add_column(
-                Text(name),
-                justify="right" if right else "left",
-                no_wrap=not wraps,
-                overflow="fold" if wraps else "ellipsis",
-            )
-            assert len(values) == min(FIRST, len(contents.ranked))
+            width = _width(name, values)
+            table.add_column(Text(name), justify="left" if wraps else "right", min_width=width, overflow="fold")
         for row in zip(*columns.values(), strict=True):
-            table.add_row(*(Text(_plain(cell)) for cell in row))
+            table.add_row(*(Text(cell) for cell in row))
         screen.print(table)
         rest = len(contents.ranked) - FIRST
         if rest > 0:
@@ -79,9 +72,26 @@ def show(
             screen.print(Text(f"{name:6}  {path}"), soft_wrap=True)
 
 
+def _width(name: str, cells: list[str]) -> int:
+    """What a column needs: headers may break between words, names anywhere beyond 24 characters, numbers nowhere."""
+    longest = max(len(cell) for cell in cells)
+    return max(min(longest, 24) if name in ("treatment", "compound") else longest, *map(len, name.split()))
+
+
+def _fitting(columns: dict[str, list[str]], width: int) -> dict[str, list[str]]:
+    """The columns that a narrow terminal has room for; the first ones say what matters most."""
+    kept, used = {}, 0
+    for name, cells in columns.items():
+        used += _width(name, cells) + 2
+        if used > width and len(kept) > 1:
+            break
+        kept[name] = cells
+    return kept
+
+
 def _plain(text: str) -> str:
     """Without the narrow spaces, which some terminals draw wide."""
-    return text.replace(SPACE, " ")
+    return text.replace(f">{SPACE}", ">").replace(f"<{SPACE}", "<").replace(SPACE, " ")
 
 
 def _columns(contents: Contents) -> dict[str, list[str]]:
@@ -104,7 +114,7 @@ def _columns(contents: Contents) -> dict[str, list[str]]:
         median = quantiles(contents.numbers("engagement"), (0.5,))[0]
         if np.isfinite(median[[arm.index for arm in best]]).any():
             found["target engaged"] = [percent(float(median[arm.index])) for arm in best]
-    return found
+    return {_plain(name): [_plain(cell) for cell in cells] for name, cells in found.items()}
 
 
 def _with_interval(contents: Contents, arm: Treated, share: float) -> str:

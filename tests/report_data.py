@@ -28,6 +28,7 @@ SCENARIO = f"""name: synthetic
 title: A synthetic result
 seed: 7
 cell: {{model: cell.ant}}
+readouts: {{pMAPK: phosphorylated MAPK, pAKT: phosphorylated AKT, pMET: phosphorylated MET}}
 {GOAL}"""
 
 

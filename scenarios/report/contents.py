@@ -115,11 +115,16 @@ class Contents:
         return words if name in words else f"{words} ({name})"
 
     @cached_property
-    def goal(self) -> Goal | None:
-        """What was asked of the result. Raises `InputError` where the result's scenario cannot be read."""
+    def asked(self) -> dict[str, Any]:
+        """The scenario as it was run. Raises `InputError` where it cannot be read."""
         text = self.text("scenario")
         data = YamlFile.parse(text, name="the result's scenario", folder=Path()).data if text else {}
-        asked = data.get("answer") if isinstance(data, dict) else None
+        return dict(data) if isinstance(data, dict) else {}
+
+    @cached_property
+    def goal(self) -> Goal | None:
+        """What was asked of the result. Raises `InputError` where the result's scenario cannot be read."""
+        asked = self.asked.get("answer")
         return None if asked is None else Goal.model_validate(asked)
 
     @cached_property
@@ -160,8 +165,10 @@ class Contents:
 
     @cached_property
     def readouts(self) -> tuple[str, ...]:
-        """Names of the readouts, in the order of the result."""
-        return tuple(str(name) for name, v in self.dataset.data_vars.items() if v.dims == ("arm", "member", "time"))
+        """Names of the readouts, in the order of the scenario: a store gives variables back in an order of its own."""
+        found = {str(name) for name, v in self.dataset.data_vars.items() if v.dims == ("arm", "member", "time")}
+        asked = [name for name in self.asked.get("readouts") or {} if name in found]
+        return (*asked, *sorted(found.difference(asked)))
 
     @cached_property
     def ranked(self) -> tuple[Treated, ...]:

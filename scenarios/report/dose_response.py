@@ -52,7 +52,7 @@ def _map(contents: Contents, series: dict[str, list[Treated]]) -> object:
     for row, name in enumerate(names):
         for arm in series[name]:
             grid[row, doses.index(round(arm.dose_uM, 12))] = share[arm.index]
-    shown = [[percent(float(value)) if np.isfinite(value) else "" for value in row] for row in grid]
+    shown = [[label(percent(float(value))) if np.isfinite(value) else "" for value in row] for row in grid]
     heat: Trace = {
         "type": "heatmap",
         "z": [plain(row) for row in grid],
@@ -212,7 +212,9 @@ def _view(contents: Contents, compound: str, arms: list[Treated], axis: dict[str
 
 def _banded(x: np.ndarray, values: np.ndarray, colour: str, names: list[str]) -> list[Trace]:
     low, q1, median, q3, high = quantiles(values)
-    shown = [[name, percent(float(a)), percent(float(b))] for name, a, b in zip(names, low, high, strict=True)]
+    shown = [
+        [name, label(percent(float(a))), label(percent(float(b)))] for name, a, b in zip(names, low, high, strict=True)
+    ]
     text = "%{customdata[0]}: median <b>%{y:.0%}</b><br>5–95 % of cells: %{customdata[1]} to %{customdata[2]}<extra></extra>"
     return [
         band(x, low, high, colour=colour, opacity=0.14),

@@ -155,8 +155,8 @@ def as_json(data: Any) -> str:
 
 
 def label(text: object) -> str:
-    """A user's text for Plotly, which reads a few HTML tags in labels: none of them comes through."""
-    return html.escape(str(text), quote=False)
+    """A user's text for Plotly, which reads a few HTML tags and `%{name}` in labels: none of them comes through."""
+    return html.escape(str(text), quote=False).replace("%{", "%&#123;")
 
 
 def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, *, colour: str, opacity: float = 0.18, **more: Any) -> Trace:

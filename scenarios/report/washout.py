@@ -51,7 +51,7 @@ def section(contents: Contents) -> Section | None:
         "error_y": _whiskers(s_low, s_mid, s_high),
         "marker": {"color": "@blue", "size": 9, "line": {"color": "@paper", "width": 1}},
         "text": [label(name) for name in names],
-        "customdata": [[minutes(float(r)), percent(float(s))] for r, s in zip(r_mid, s_mid, strict=True)],
+        "customdata": [[minutes(float(r)), label(percent(float(s)))] for r, s in zip(r_mid, s_mid, strict=True)],
         "hovertemplate": "<b>%{text}</b><br>residence time %{customdata[0]}<br>still removed %{customdata[1]}<extra></extra>",
         "legendgroup": "medians",
     }
