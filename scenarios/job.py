@@ -8,15 +8,18 @@ result do not tell whether, how often and where a run was stopped. See `docs/dec
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from numpy.typing import NDArray
 
 import twin
 from hpc import Executor, Journal, TaskFailure, open_executor
 from hpc.publication import draft, publish, tidy
-from scenarios import result
+from scenarios import binding_stage, report, result, terminal_table
+from scenarios.binding_stage import AssociationRunner, Binding
 from scenarios.build import Build, build
 from scenarios.cohort import Cohort
 from scenarios.place import Place
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     import xarray
 
     from scenarios.scenario import Scenario
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 DONE, SET_ASIDE = 0, 3
 
@@ -92,49 +98,115 @@ class _Run:
         """All scales, then the result."""
         scenario, arms = self.scenario, self.scenario.arms()
         self._greet(len(arms))
-        cohort = Cohort.ordinary(self.built, {})
-        drawn = {line: cohort.parameters(line) for line in scenario.lines}
-        runner = CellRunner(scenario, arms, drawn, {})
+        binding = self._bind() if scenario.candidates else None
+        cohort = Cohort.ordinary(self.built, binding.estimates if binding is not None else {})
+        runner = CellRunner.of(scenario, arms, cohort)
         tasks = cut(arms, members=cohort.size)
-        courses = self._courses("cells", runner, tasks, f"{len(arms)} arms × {cohort.size} cells")
-        dataset = result.courses_dataset(scenario, arms, cohort, list(zip(tasks, courses, strict=True)), drawn)
+        courses = self._courses("cells", runner, tasks, f"{len(arms)} arms x {cohort.size} cells")
+        dataset = result.courses_dataset(scenario, arms, cohort, list(zip(tasks, courses, strict=True)), runner.drawn)
+        if binding is not None:
+            dataset = result.joined(dataset, binding.dataset(scenario, cohort))
         self._publish(dataset)
         return self._end()
 
+    def _bind(self) -> Binding:
+        """Molecule by mechanism, molecule learned, and the bridge between both and the cell."""
+        scenario = self.scenario
+        spheres = binding_stage.ligands(scenario)
+        runner = AssociationRunner(scenario, spheres)
+        with self.progress.stage(
+            "molecule", f"Brownian dynamics of {len(spheres)} compounds", len(runner.tasks)
+        ) as stage:
+            found = self._mapped(
+                runner,
+                runner.tasks,
+                keys=[f"molecule {scenario.candidates[task[0]].id}" for task in runner.tasks],
+                record=lambda rates: (rates, None),
+                recorded=lambda arrays, _: dict(arrays),
+                lost=_no_substitute,
+                done=lambda *_: stage.advance(),
+            )
+            met = binding_stage.encounters(runner, found)
+            stage.found = (
+                f"k_D of {len(spheres)} compounds by {len(runner.tasks)} runs of Brownian dynamics, "
+                f"{met.k_D.min():.2g} to {met.k_D.max():.2g} 1/(M s)"
+            )
+        with self.progress.stage("learned", "affinity from structure") as stage:
+            structure = binding_stage.learned(scenario)
+            stage.found = binding_stage.words(scenario, structure)
+        with self.progress.stage("bridge", "rates of binding") as stage:
+            estimates = binding_stage.rate_estimates(scenario, met, structure)
+            stage.found = f"kon, Kd and koff of {len(estimates)} compounds, jointly distributed"
+        return Binding(spheres, met, structure, estimates)
+
     def _courses(self, name: str, runner: CellRunner, tasks: Sequence[CellTask], what: str) -> list[CellCourses]:
         """Every task's courses, from the journal or run now."""
-        found: dict[int, CellCourses] = {}
-        todo: list[int] = []
-        for position, task in enumerate(tasks):
-            key = f"{name} {task.key}"
-            if key in self.journal:
-                record = self.journal.read(key)
-                found[position] = CellCourses.from_record(record.arrays, record.note)
-            else:
-                todo.append(position)
-        failures: list[TaskFailure] = []
         with self.progress.stage(name, what, sum(task.trajectories for task in tasks)) as stage:
-            stage.advance(sum(tasks[position].trajectories for position in found))
 
-            def finished(index: int, courses: CellCourses | TaskFailure) -> None:
-                task = tasks[todo[index]]
-                if isinstance(courses, TaskFailure):
-                    failures.append(courses)
-                    found[todo[index]] = lost(task, self.scenario, courses, runner.arms)
-                else:
-                    self.journal.append(f"{name} {task.key}", *courses.record())
-                    found[todo[index]] = courses
-                for text in found[todo[index]].broken:
+            def done(position: int, courses: CellCourses) -> None:
+                for text in courses.broken:
                     self.progress.say(f"set aside: {text}")
-                stage.advance(task.trajectories)
+                stage.advance(tasks[position].trajectories)
 
-            self.executor.map(runner, [tasks[position] for position in todo], on_result=finished)
+            courses = self._mapped(
+                runner,
+                tasks,
+                keys=[f"{name} {task.key}" for task in tasks],
+                record=CellCourses.record,
+                recorded=CellCourses.from_record,
+                lost=lambda position, failure: lost(tasks[position], self.scenario, failure, runner.arms),
+                done=done,
+            )
             stage.found = what
-        if failures and len(failures) == len(tasks):
-            raise SimulationError(f"every task failed; the first: {failures[0]}\n{failures[0].traceback}")
-        courses = [found[position] for position in range(len(tasks))]
         self.set_aside += [text for one in courses for text in one.broken]
         return courses
+
+    def _mapped(
+        self,
+        function: Callable[[T], R],
+        tasks: Sequence[T],
+        *,
+        keys: Sequence[str],
+        record: Callable[[R], tuple[Mapping[str, NDArray[Any]], Any]],
+        recorded: Callable[[Mapping[str, NDArray[Any]], Any], R],
+        lost: Callable[[int, TaskFailure], R],
+        done: Callable[[int, R], None],
+    ) -> list[R]:
+        """Results of all tasks in their order: from the journal, or run now and written there as each ends.
+
+        Args:
+            keys: of the tasks in the journal.
+            record, recorded: a result as arrays and note, and back.
+            lost: what stands for a task that failed; it is not written, so that `--resume` tries it again.
+            done: told of each result, in no order.
+
+        Raises:
+            SimulationError: every task failed.
+        """
+        found: dict[int, R] = {}
+        for position, key in enumerate(keys):
+            if key in self.journal:
+                kept = self.journal.read(key)
+                found[position] = recorded(kept.arrays, kept.note)
+                done(position, found[position])
+        todo = [position for position in range(len(tasks)) if position not in found]
+        failures: list[TaskFailure] = []
+
+        def ended(index: int, outcome: R | TaskFailure) -> None:
+            position = todo[index]
+            if isinstance(outcome, TaskFailure):
+                failures.append(outcome)
+                self.progress.say(outcome.traceback, aloud=False)
+                found[position] = lost(position, outcome)
+            else:
+                self.journal.append(keys[position], *record(outcome))
+                found[position] = outcome
+            done(position, found[position])
+
+        self.executor.map(function, [tasks[position] for position in todo], on_result=ended)
+        if failures and len(failures) == len(tasks):
+            raise SimulationError(f"every task failed; the first: {failures[0]}")
+        return [found[position] for position in range(len(tasks))]
 
     def _greet(self, arms: int) -> None:
         scenario = self.scenario
@@ -158,9 +230,13 @@ class _Run:
                 **self._run_attributes(),
             }
         )
-        written = draft(self.place.result)
-        result.write(dataset, written)
-        publish(written, self.place.result, overwrite=True)
+        with self.progress.stage("report", "result and page") as stage:
+            written = draft(self.place.result)
+            result.write(dataset, written)
+            publish(written, self.place.result, overwrite=True)
+            self.result = result.read(self.place.result)
+            report.write(self.result, self.place.page)
+            stage.found = f"{self.place.result} and {self.place.page.name}"
         self.journal.remove()
 
     def _run_attributes(self) -> dict[str, str | int | float]:
@@ -174,7 +250,8 @@ class _Run:
         }
 
     def _end(self) -> int:
-        self.progress.say(f"result    {self.place.result}\nlog       {self.place.log}")
+        terminal_table.show(self.result, result=self.place.result, page=self.place.page)
+        print(f"log     {self.place.log}")
         if not self.set_aside:
             return DONE
         count = len(self.set_aside)
@@ -183,3 +260,8 @@ class _Run:
             f"the first: {self.set_aside[0]}"
         )
         return SET_ASIDE
+
+
+def _no_substitute(position: int, failure: TaskFailure) -> NoReturn:
+    """Without its rates nothing can be said of a compound."""
+    raise SimulationError(f"Brownian dynamics, task {position}: {failure}")

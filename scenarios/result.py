@@ -143,6 +143,12 @@ def courses_dataset(
     )
 
 
+def joined(dataset: xarray.Dataset, *others: xarray.Dataset) -> xarray.Dataset:
+    """A result with further variables, coordinates and attributes; all must agree on the coordinates they share."""
+    merged = xarray.merge([dataset, *others], join="exact", compat="identical", combine_attrs="no_conflicts")
+    return merged[[*dataset.data_vars, *(name for other in others for name in other.data_vars)]]
+
+
 def _flags(meanings: Mapping[int, str], label: str) -> dict[str, Any]:
     """CF attributes of a variable of codes."""
     return {

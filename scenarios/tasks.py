@@ -25,6 +25,7 @@ from twin.errors import KakehashiError
 from twin.graph import Twin
 
 if TYPE_CHECKING:
+    from scenarios.cohort import Cohort
     from scenarios.scenario import Scenario
 
 Row = NDArray[np.float64]
@@ -116,6 +117,18 @@ class CellRunner:
     arms: tuple[Arm, ...]
     drawn: Mapping[str, Mapping[str, Row]]
     rates: Mapping[str, tuple[Row, Row]] = field(default_factory=dict[str, tuple[Row, Row]])
+
+    @classmethod
+    def of(cls, scenario: Scenario, arms: Sequence[Arm], cohort: Cohort) -> CellRunner:
+        """The runner of these arms for the members of a cohort."""
+        lines = dict.fromkeys(arm.cell_line for arm in arms)
+        compounds = dict.fromkeys(arm.compound for arm in arms if arm.compound)
+        return cls(
+            scenario,
+            tuple(arms),
+            {line: cohort.parameters(line) for line in lines},
+            {compound: cohort.rates(compound) for compound in compounds},
+        )
 
     def __call__(self, task: CellTask) -> CellCourses:
         """Every arm of the group for the block's members; what breaks in one member's arm costs no more than that."""
