@@ -127,6 +127,16 @@ def test_a_users_own_model_gets_time_courses_and_provenance_alone() -> None:
     assert "pEpoR [nM]" in json.dumps(page.specs)
 
 
+def test_doses_that_no_goal_ranks_are_shown_as_series(result: xr.Dataset) -> None:
+    unranked = result.drop_vars(["rank", "removed", "responder_fraction", "removed_at_washout"])
+    page = Page(report.html(unranked.assign_attrs(answer="", winner="")))
+    assert "dose-series" in page.ids
+    (spec,) = [spec for spec in page.specs if len(spec["views"]) == 3]
+    median = spec["views"][0]["traces"][1][-1]  # CPD01, pAKT: the second readout of the scenario
+    assert median["x"] == report_data.DOSES
+    assert median["y"][0] > 5 * median["y"][-1], "the inhibitor lowers the mean level"
+
+
 def test_an_empty_result_still_gives_a_page() -> None:
     assert Page(report.html(xr.Dataset(attrs={"title": "nothing"}))).ids
 

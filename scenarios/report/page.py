@@ -11,6 +11,7 @@ import xarray
 from scenarios.report import (
     answer,
     dose_response,
+    dose_series,
     evidence,
     molecule,
     provenance,
@@ -23,7 +24,19 @@ from scenarios.report import (
 from scenarios.report.contents import Contents
 from scenarios.report.markup import Markup, element, join
 
-ORDER = (answer, ranking, dose_response, washout, time_course, molecule, variance, evidence, trust, provenance)
+ORDER = (
+    answer,
+    ranking,
+    dose_response,
+    dose_series,
+    washout,
+    time_course,
+    molecule,
+    variance,
+    evidence,
+    trust,
+    provenance,
+)
 """What matters first comes first; a section that has nothing to show is left out."""
 
 

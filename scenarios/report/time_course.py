@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scenarios.report.contents import Contents, Treated
+from scenarios.report.dose_series import dose_series
 from scenarios.report.figure import COLOURS, DASHES, Entry, Figure, Layout, Panel, Trace, View, band, label, level, line
 from scenarios.report.number import SPACE, plain, significant
 from scenarios.report.quantile import quantiles
@@ -16,6 +17,9 @@ from scenarios.report.section import Section, paragraph
 
 SIDE_BY_SIDE = 6
 """Treatments drawn over each other at most; beyond that, colours cannot be told apart."""
+
+APART = 4.0
+"""Beyond this ratio of their highest values, cell lines do not share a scale: the lower one would be flat."""
 
 NUMBERS = 400_000
 """Numbers that the choice of all arms may hold; beyond it times are thinned, then arms left to the Zarr result."""
@@ -46,7 +50,9 @@ def _side_by_side(contents: Contents, bands: dict[str, np.ndarray], arms: Sequen
     ordinary = [
         arm for arm in arms if not arm.compound or arm == winner or (winner is None and len(arms) <= SIDE_BY_SIDE)
     ]
-    ordinary = ordinary or list(arms[:SIDE_BY_SIDE])
+    # of a treatment with several doses one course would stand for all: they are under dose series, and under the choice
+    doses = {arm for of in dose_series(contents).values() for arm in of if arm != winner}
+    ordinary = [arm for arm in ordinary if arm not in doses] or list(arms[:SIDE_BY_SIDE])
     treatments = list(dict.fromkeys(arm.treatment for arm in ordinary))
     if winner is not None:  # the winner keeps the first colour, as elsewhere on the page
         treatments.sort(key=lambda treatment: treatment != winner.treatment)
@@ -62,9 +68,18 @@ def _side_by_side(contents: Contents, bands: dict[str, np.ndarray], arms: Sequen
     styles = {name: (COLOURS[n], DASHES[n]) for n, name in enumerate(treatments)}
     lines = list(dict.fromkeys(arm.cell_line for arm in chosen))
     panels = []
+    tops = {
+        (readout, cell_line): _top(bands[readout], [arm for arm in chosen if arm.cell_line == cell_line])
+        for readout in contents.readouts
+        for cell_line in lines
+    }
+    shared = all(
+        max(tops[readout, one] for one in lines) <= APART * min(tops[readout, one] for one in lines)
+        for readout in contents.readouts
+    )
     for readout in contents.readouts:
-        top = max(float(np.nanmax(bands[readout][2][[arm.index for arm in chosen]], initial=0.0)), 1e-300)
         for cell_line in lines:
+            top = max(tops[readout, one] for one in (lines if shared else [cell_line]))
             traces: list[Trace] = []
             for arm in (arm for arm in chosen if arm.cell_line == cell_line):
                 colour, dash = styles[arm.treatment]
@@ -81,6 +96,8 @@ def _side_by_side(contents: Contents, bands: dict[str, np.ndarray], arms: Sequen
     }
     legend = [Entry(str(n), names[name], *styles[name]) for n, name in enumerate(treatments)]
     others = f" Not drawn here: {', '.join(left_out)}; choose them below." if left_out else ""
+    scale = "The panels of a readout share one scale." if shared else "Mind the scales: each panel has its own."
+    scale = "" if len(lines) == 1 else scale
     controls = [f"{arm.cell_line}: {arm.label}" for arm in chosen if arm.compound and arm != winner]
     also = f" In the other line the compound's arm is {'; '.join(controls)}." if controls else ""
     return Figure(
@@ -89,8 +106,13 @@ def _side_by_side(contents: Contents, bands: dict[str, np.ndarray], arms: Sequen
         panels=panels,
         legend=legend,
         columns=len(lines),
-        caption=f"Time counts from the stimulus. The panels of a readout share one scale.{also}{others}",
+        caption=f"Time counts from the stimulus. {scale}{also}{others}",
     ).html()
+
+
+def _top(levels: np.ndarray, arms: Sequence[Treated]) -> float:
+    """The highest value of the upper band."""
+    return max(float(np.nanmax(levels[2][[arm.index for arm in arms]], initial=0.0)), 1e-300)
 
 
 def _course(
@@ -229,7 +251,8 @@ def _explorer(contents: Contents, bands: dict[str, np.ndarray]) -> object:
         Entry(arm.role, f"{arm.treatment}, {arm.cell_line}", *style)
         for arm, style in zip(references, styles, strict=False)
     ]
-    chosen = arms.index(contents.winner) if contents.winner in arms else 0
+    first = [n for n, arm in enumerate(arms) if arm.role == "treatment" and arm.cell_line == contents.judged_line]
+    chosen = arms.index(contents.winner) if contents.winner in arms else (first or [0])[0]
     return Figure(
         id="time-any",
         alt=f"Time courses of the chosen arm among {len(arms)}; shown first: {arms[chosen].name}.",

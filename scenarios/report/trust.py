@@ -41,7 +41,8 @@ def section(contents: Contents) -> Section | None:
                 }
             )
         )
-    if contents.has("answered_by"):
+    # where mechanism answered everything and nothing else was asked, there is nothing to say
+    if contents.has("answered_by") and (parts or contents.numbers("answered_by").any() or set_aside(contents)):
         parts.append(_who(contents))
     return Section("trust", "Mechanism or emulator", "Trust", tuple(parts)) if parts else None
 
