@@ -199,10 +199,19 @@ def result(*, compounds: int = 3, members: int = 24, rows: int = 12, seed: int =
             }
         ),
         "affinity": json.dumps(
-            [
-                {"model": "Gaussian process", "rmse_log10": 0.81, "spearman": 0.74, "coverage": 0.94, "n": compounds},
-                {"model": "mean of the others", "rmse_log10": 1.32, "spearman": None, "coverage": None, "n": compounds},
-            ]
+            {
+                "leave_one_out": [
+                    {
+                        "model": "Gaussian process",
+                        "rmse_log10": 0.81,
+                        "spearman": 0.74,
+                        "coverage_95": 0.94,
+                        "n": compounds,
+                    },
+                    {"model": "mean", "rmse_log10": 1.32, "spearman": None, "coverage_95": 1.0, "n": compounds},
+                ],
+                "limits": f"{compounds} compounds cannot certify coverage.",
+            }
         ),
         "run_seconds": 51.3,
         "run_seconds_molecule": 9.2,

@@ -91,6 +91,11 @@ def test_a_full_result_has_every_section_in_order(page: Page) -> None:
     assert [id for id in page.ids if id in SECTIONS] == list(SECTIONS)
 
 
+def test_the_limits_of_what_was_learned_are_told(page: Page) -> None:
+    assert "3 compounds cannot certify coverage." in page.text
+    assert "Inside the 95 % interval" in page.text
+
+
 def test_ids_are_unique(page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
 
@@ -109,7 +114,7 @@ def test_the_answer_comes_first_and_its_caveats_follow(page: Page, result: xr.Da
     [
         (("responder_fraction", "rank", "removed"), "ranking"),
         (("removed_at_washout",), "washout"),
-        (("k_D", "Kd_learned"), "molecules"),
+        (("k_D", "Kd_learned", "smiles"), "molecules"),
         (("total_order", "crossed_removed"), "variance"),
         (("evidence_verdict", "removed"), "evidence"),
         (("pAKT", "pMAPK", "pMET"), "time-courses"),

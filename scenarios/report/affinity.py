@@ -42,8 +42,9 @@ def parts(contents: Contents) -> list[object]:
         found.append(
             paragraph(
                 f"Each of {int(both.sum())} measured compounds, predicted by a model that has not seen it: {inside} of {int(both.sum())} "
-                f"lie inside their 95{SPACE}% interval. So few compounds cannot certify that the intervals cover. "
-                "Compounds with a measured IC50 are ranked by it; the model serves those without."
+                f"lie inside their 95{SPACE}% interval. ",
+                _limits(contents),
+                " Compounds with a measured IC50 are ranked by it; the model serves those without.",
             )
         )
         pictures.append(_scatter(names, measured, learned, low, high, both))
@@ -109,6 +110,13 @@ def _scatter(
         caption=f"Dotted: perfect prediction. Root mean square error {significant(error, 2)} in log10 units "
         f"(a factor of {significant(10**error, 2)}).",
     ).html()
+
+
+def _limits(contents: Contents) -> str:
+    """What the scores cannot say, as the result tells it."""
+    said = contents.data("affinity")
+    told = str(said.get("limits", "")).strip() if isinstance(said, dict) else ""
+    return told or "So few compounds cannot certify that the intervals cover."
 
 
 def _baselines(contents: Contents) -> list[object]:

@@ -25,12 +25,16 @@ def section(contents: Contents) -> Section | None:
     kept = dict(list(series.items())[:SERIES])
     axis = dose_axis(np.array([arm.dose_uM for arms in kept.values() for arm in arms]))
     levels = {name: quantiles(_mean_level(contents, name)) for name in contents.readouts}
-    panels = [_panel(contents, name, levels[name], kept, axis) for name in contents.readouts]
+    panels = [
+        Panel(contents.named(name), (), {"xaxis": axis, "yaxis": {"title": {"text": f"mean {contents.axis(name)}"}}})
+        for name in contents.readouts
+    ]
     views = [
         View(
             " · ".join(filter(None, (cell_line, compound or treatment))),
             [_traces(levels[name], arms) for name in contents.readouts],
             group=treatment if compound else "",
+            layouts=[_scale(levels[name], arms) for name in contents.readouts],
         )
         for (cell_line, treatment, compound), arms in kept.items()
     ]
@@ -41,7 +45,7 @@ def section(contents: Contents) -> Section | None:
         panels=panels,
         choice="Series",
         views=views,
-        caption=f"Line: median cell. Dark band: 25–75{SPACE}% of cells, light band: 5–95{SPACE}%.{cut}",
+        caption=f"Line: median cell. Dark band: 25–75{SPACE}% of cells, light band: 5–95{SPACE}%. Each series has its own scale.{cut}",
     )
     lead = paragraph(f"Mean level from {_start(contents):g} to {contents.times[-1]:g} min, by dose.", lead=True)
     return Section("dose-series", "Dose series", "Dose series", (lead, figure.html()))
@@ -73,16 +77,10 @@ def _mean_level(contents: Contents, readout: str) -> np.ndarray:
     return np.trapezoid(values, t, axis=2) / (t[-1] - t[0])
 
 
-def _panel(
-    contents: Contents, readout: str, levels: np.ndarray, series: dict[Key, list[Treated]], axis: Layout
-) -> Panel:
-    index = [arm.index for arms in series.values() for arm in arms]
-    top = float(np.nanmax(levels[-1][index], initial=0.0)) or 1.0
-    layout = {
-        "xaxis": axis,
-        "yaxis": {"title": {"text": f"mean {contents.axis(readout)}"}, "range": [0, float(f"{1.06 * top:.4g}")]},
-    }
-    return Panel(contents.named(readout), (), layout)
+def _scale(levels: np.ndarray, arms: list[Treated]) -> Layout:
+    """Each series has its own scale: lines and compounds may lie far apart."""
+    top = float(np.nanmax(levels[-1][[arm.index for arm in arms]], initial=0.0)) or 1.0
+    return {"yaxis": {"range": [0, float(f"{1.06 * top:.4g}")]}}
 
 
 def _traces(levels: np.ndarray, arms: list[Treated]) -> list[Trace]:

@@ -7,9 +7,11 @@ import numpy as np
 from scenarios.report import affinity
 from scenarios.report.contents import Contents
 from scenarios.report.figure import Entry, Figure, Panel, Trace, label, log_axis
+from scenarios.report.markup import element
 from scenarios.report.number import SPACE, percent, plain, significant
 from scenarios.report.quantile import quantiles
-from scenarios.report.section import Section, paragraph
+from scenarios.report.section import Section, folded, paragraph
+from scenarios.report.table import Cell, Column, table
 
 
 def section(contents: Contents) -> Section | None:
@@ -19,6 +21,8 @@ def section(contents: Contents) -> Section | None:
         parts += _rates(contents)
     if contents.has("candidate", "Kd_learned"):
         parts += affinity.parts(contents)
+    if contents.has("candidate", "smiles"):
+        parts.append(_compounds(contents))
     return Section("molecules", "Molecules", "Molecules", tuple(parts)) if parts else None
 
 
@@ -74,14 +78,50 @@ def _rates(contents: Contents) -> list[object]:
     legend += (
         [Entry("kon", "kon, assumed: median, 25–75 %, 5–95 %", "@ochre", kind="band")] if contents.has("kon") else []
     )
+    runs = len(set(contents.texts("encounter_run"))) if contents.has("encounter_run") else 0
     figure = Figure(
         id="molecule-rates",
         alt=sentence,
         panels=(Panel("Association: limit and assumption", traces, layout, height=110 + 22 * len(names), wide=True),),
         legend=legend,
-        caption="k_D comes from Brownian dynamics of charged spheres: no compound can associate faster. kon is what the cell's model uses.",
+        caption="k_D comes from Brownian dynamics of charged spheres: no compound can associate faster. "
+        + (f"Compounds of one charge and size share a run: {runs} for {len(names)} compounds. " if runs else "")
+        + "kon is what the cell's model uses.",
     )
     return [paragraph(sentence, lead=True), figure.html()]
+
+
+def _compounds(contents: Contents) -> object:
+    """Every compound with its structure and its numbers."""
+    shown = {
+        "ic50_nM": Column("IC50", "nM, measured", numeric=True),
+        "Kd_learned": Column("Kd from structure", "nM", numeric=True),
+        "ligand_charge": Column("Charge", "e", numeric=True),
+        "ligand_radius_nm": Column("Radius", "nm", numeric=True),
+        "k_D": Column("k_D", "1/(M s)", numeric=True),
+        "kon": Column("kon", "1/(M s), median", numeric=True),
+        "Kd": Column("Kd in the cell", "nM, median", numeric=True),
+        "koff": Column("koff", "1/s, median", numeric=True),
+    }
+    held = [name for name in shown if contents.has(name)]
+    values = {
+        name: quantiles(contents.numbers(name), (0.5,))[0]
+        if contents.numbers(name).ndim > 1
+        else contents.numbers(name)
+        for name in held
+    }
+    rows = [
+        [
+            name,
+            *(Cell(significant(float(values[key][n])), float(values[key][n])) for key in held),
+            element("code", smiles),
+        ]
+        for n, (name, smiles) in enumerate(zip(contents.texts("candidate"), contents.texts("smiles"), strict=True))
+    ]
+    columns = [Column("Compound"), *(shown[name] for name in held), Column("Structure", "SMILES")]
+    return folded(
+        f"Compounds ({len(rows)})", table(columns, rows, caption="Compounds and their numbers", id="compounds-table")
+    )
 
 
 def _verdict(contents: Contents) -> str:
