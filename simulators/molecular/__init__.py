@@ -1,0 +1,46 @@
+"""Molecules: how fast a ligand finds its receptor, by Brownian dynamics in OpenMM.
+
+- `AssociationSimulator`: diffusion-limited association rates of many ligands, as a micro-clock simulator of the twin
+- `Ligand`, `Receptor`: charged spheres, from a SMILES and from a named table or a structure
+- `Encounter`, `ScreenedCoulomb`: the two of them about to meet, free of any time scale
+- `associate`, `Association`, `Settings`: Brownian dynamics of one encounter, and what it says
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulators.molecular.association import Association, Settings, associate
+    from simulators.molecular.encounter import Encounter, ScreenedCoulomb
+    from simulators.molecular.ligand import Ligand
+    from simulators.molecular.receptor import Receptor
+    from simulators.molecular.simulator import AssociationSimulator
+
+_HOME = {
+    "Association": "association",
+    "AssociationSimulator": "simulator",
+    "Encounter": "encounter",
+    "Ligand": "ligand",
+    "Receptor": "receptor",
+    "ScreenedCoulomb": "encounter",
+    "Settings": "association",
+    "associate": "association",
+}
+
+__all__ = [
+    "Association",
+    "AssociationSimulator",
+    "Encounter",
+    "Ligand",
+    "Receptor",
+    "ScreenedCoulomb",
+    "Settings",
+    "associate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: OpenMM and RDKit take most of a second."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'simulators.molecular' has no attribute {name!r}")
+    return getattr(import_module(f"simulators.molecular.{_HOME[name]}"), name)
