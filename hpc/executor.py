@@ -62,6 +62,16 @@ def open_executor(processes: int | None = None) -> Iterator[Executor]:
     Under `mpiexec` or `srun`: all ranks, one worker process each. Otherwise worker processes on all granted cores, or
     no other process at all where that is one.
 
+        with open_executor() as executor:
+            if not executor.is_root:
+                executor.serve()
+                return 0
+            ...                     # read the input, map, write: all of it by the root alone
+
+    Open it before the input is read: where every rank refused a bad input by itself, the launcher would end the job at the
+    first that does, perhaps before the root has said why. An error inside the block on another rank than the root ends the
+    whole job, since the root would wait for it.
+
     Args:
         processes: worker processes (under MPI: per rank), in place of the default.
 

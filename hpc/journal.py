@@ -19,6 +19,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -74,7 +75,8 @@ class Journal:
             self._file = _open_locked(self.path)
             try:
                 self._end = 0 if fresh else self._scan(dict(fingerprint))
-                os.ftruncate(self._file, self._end)
+                if os.fstat(self._file).st_size > self._end:
+                    os.ftruncate(self._file, self._end)
                 if self._end == 0:
                     self._write([_MAGIC])
                     self._write_record(Record("", note=dict(fingerprint)))
@@ -209,7 +211,8 @@ class Journal:
                     position += count
                     view = view[count:]
         except BaseException:
-            os.ftruncate(self._file, self._end)
+            with suppress(OSError):  # what stays is cut off at the next opening, by its CRC
+                os.ftruncate(self._file, self._end)
             raise
         self._end = position
 

@@ -131,15 +131,14 @@ class Pool:
 
     def _heard(self, worker: _Worker, message: bytearray) -> Iterable[bytearray]:
         kind, round_, _ = parcel.label(message)
+        worker.idle = True
         if kind is Kind.BROKEN:
             if round_ != self._round:
-                worker.idle = True
                 return
             raise WorkerError(
                 "workers cannot load what they are to run; it must be importable in a new process "
                 f"(a script needs `if __name__ == '__main__':`):\n{parcel.unpack(message)}"
             )
-        worker.idle = True
         if kind is Kind.LOADED:
             worker.loaded = round_
             self._deaths_at_start = 0

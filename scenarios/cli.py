@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -239,6 +240,7 @@ def _say(what: str, text: str, *, every_rank: bool = False) -> None:
     """One message on stderr, lines as they are (paths and SMILES must stay whole to be copied); one rank speaks."""
     launched = announced()
     if not every_rank and launched is not None and launched.rank != 0:
+        time.sleep(1.0)  # launchers end the job at the first rank that fails: rank 0 shall have spoken
         return
     head = f"\x1b[1;31m{what}:\x1b[0m" if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else f"{what}:"
     print(f"{head} {text}", file=sys.stderr)

@@ -1,0 +1,60 @@
+"""Writes a journal again and again, each time killed (SIGKILL) at a random moment; prints the last key that was promised.
+
+    python journal_writer.py JOURNAL KILLS
+
+A program of its own: it forks its writers, since new interpreters would take a minute, and forks only before any thread.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+
+import numpy as np
+
+from hpc import Journal
+
+JOB = {"job": "kill test"}
+
+
+def content(number: int) -> np.ndarray:
+    """What stands under a number: up to some hundred kilobytes, so that kills fall into the middle of writing."""
+    return np.full((number * 7919) % 40_000, number, dtype=np.float64)
+
+
+def write(path: str, promises: int) -> None:
+    """Append until killed; each number whose `append` has returned is said to the pipe."""
+    with Journal(path, JOB) as journal:
+        number = len(journal)
+        while True:
+            journal.append(str(number), {"x": content(number)}, {"number": number})
+            os.write(promises, number.to_bytes(4, "little"))
+            number += 1
+
+
+def killed(path: str, after_s: float) -> int:
+    """The last promise of a writer that was killed so long after it began; -1 if there was none."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            write(path, writing)
+        finally:
+            os._exit(9)
+    os.close(writing)
+    time.sleep(after_s)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL, f"the writer ended by itself: {status}"
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read()
+    return int.from_bytes(said[-4:], "little") if said else -1
+
+
+if __name__ == "__main__":
+    choice = random.Random(0)
+    print(max(killed(sys.argv[1], choice.uniform(0.0, 0.03)) for _ in range(int(sys.argv[2]))))

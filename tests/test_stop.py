@@ -1,0 +1,155 @@
+"""Stopping: Ctrl-C and SIGTERM end a job where that does no harm, with their exit codes, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from mpi_launch import environment
+
+from hpc import Journal, Stopped, stop
+
+JOB = """
+import sys, time
+import hpc_tasks
+from hpc import Journal, Stopped, open_executor
+
+if __name__ == "__main__":
+    seconds, path, processes = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    try:
+        with open_executor(processes) as executor, Journal(path, {"job": "stop test"}) as journal:
+            def keep(index, result):
+                journal.append(str(index))
+                print(index, flush=True)
+            executor.map(hpc_tasks.nap, [seconds] * 1000, on_result=keep)
+    except Stopped as stopped:
+        print("stopped", stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_raised_at_once_in_the_main_flow(number: int, code: int) -> None:
+    def main_flow() -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    with stop.listening(), pytest.raises(Stopped) as caught:
+        main_flow()
+    assert caught.value.exit_code == code
+    assert not isinstance(caught.value, Exception)  # `except Exception` must not swallow it
+
+
+def test_deferred_until_the_block_ends() -> None:
+    done: list[str] = []
+
+    def main_flow() -> None:
+        with stop.deferred():
+            with stop.deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert stop.requested() == signal.SIGTERM
+                done.append("inner")
+            done.append("outer")
+        done.append("after")
+
+    with stop.listening():
+        with pytest.raises(Stopped, match="told to end"):
+            main_flow()
+        assert done == ["inner", "outer"]
+        stop.check()  # obeyed already: not raised again by cleaning up
+    with stop.listening():
+        assert stop.requested() is None
+
+
+def test_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with stop.listening():
+        with stop.listening():
+            pass
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_outside_the_main_thread_nothing_is_touched() -> None:
+    def inside() -> None:
+        with stop.listening():
+            assert signal.getsignal(signal.SIGINT) == before
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_map_stops_soon_and_keeps_what_was_finished(number: int, code: int, processes: int, tmp_path: Path) -> None:
+    job = _job(tmp_path, "0.02", str(processes))
+    lines = [_line(job) for _ in range(5)]
+    sent = time.monotonic()
+    job.send_signal(number)
+    out, err = job.communicate(timeout=20)
+    taken = time.monotonic() - sent
+    assert job.returncode == code
+    assert err.startswith("stopped ")
+    assert "Traceback" not in err
+    said = [*lines, *out.split()]
+    with Journal(tmp_path / "journal", {"job": "stop test"}) as journal:
+        assert sorted(journal, key=int) == sorted(said, key=int)
+        assert len(journal) < 1000
+    # 0.05 s until it is noticed; the rest is Python's own end on a busy machine
+    assert taken < 5.0
+
+
+def test_long_tasks_do_not_hold_it_up_and_workers_ignore_the_terminal(tmp_path: Path) -> None:
+    job = _job(tmp_path, "60", "2", start_new_session=True)
+    time.sleep(1.5)
+    os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    _, err = job.communicate(timeout=20)
+    assert job.returncode == 130
+    assert err == "stopped interrupted (Ctrl-C).\n"
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    code = (
+        "import time\nfrom hpc import stop\n"
+        "with stop.listening(), stop.deferred():\n"
+        "    print('ready', flush=True)\n"
+        "    for _ in range(600): time.sleep(0.1)\n"
+    )
+    job = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    _line(job)
+    job.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert job.poll() is None  # deferred
+    job.send_signal(signal.SIGINT)
+    _, err = job.communicate(timeout=10)
+    assert job.returncode == 130
+    assert "stopped at once" in err
+
+
+def _job(folder: Path, *arguments: str, start_new_session: bool = False) -> subprocess.Popen[str]:
+    script = folder / "job.py"
+    script.write_text(JOB)
+    seconds, processes = arguments
+    return subprocess.Popen(
+        [sys.executable, script, seconds, folder / "journal", processes],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=start_new_session,
+    )
+
+
+def _line(job: subprocess.Popen[str]) -> str:
+    assert job.stdout is not None
+    return job.stdout.readline().strip()
