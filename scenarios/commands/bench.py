@@ -29,3 +29,32 @@ def startup(repeats: Annotated[int, typer.Option(min=1, help="How often.")] = 5)
             subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
             taken.append(time.perf_counter() - begun)
         print(f"{label:12} median {statistics.median(taken):.2f} s, worst {max(taken):.2f} s of {repeats}")
+
+
+@app.command()
+def executor(
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes or ranks; left out: all granted cores.")
+    ] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="How many, for each executor.")] = 2000,
+    repeats: Annotated[int, typer.Option(min=1, help="How often; the best counts.")] = 3,
+) -> None:
+    """How many tasks per second each executor hands out, and how fast results come back."""
+    from hpc import granted_cores
+    from scenarios.commands.executor_rates import lines
+
+    for line in lines(workers or granted_cores(), tasks=tasks, repeats=repeats):
+        print(line)
+
+
+@app.command()
+def affinity(
+    scenario: Annotated[
+        str, typer.Argument(metavar="NAME_OR_FILE", help="Whose compounds; those without a measured IC50 are left out.")
+    ] = "gastric_met_resistance",
+) -> None:
+    """How well the learned affinity predicts left-out compounds, beside mean, nearest neighbour and charge."""
+    from scenarios.commands.affinity_table import lines
+
+    for line in lines(scenario):
+        print(line)
