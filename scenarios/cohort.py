@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from scenarios.fit import Fit
 from twin.errors import InputError
 from twin.rates import RateEstimate
 
@@ -90,8 +91,6 @@ class Cohort:
         found: dict[str, Row] = {}
         for name, group in scenario.uncertainty.items():
             if group.table is not None:
-                from scenarios.fit import Fit
-
                 fit = Fit.read(scenario.path(group.table), scenario.path(group.factors) if group.factors else None)
                 found |= fit.draw(scenario.seed, self.draws[name])
         for relative in (False, True):

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from scenarios.tasks import CellRunner, CellTask, cut
+from scenarios.cell_runner import CellRunner
+from scenarios.tasks import CellTask, cut
 
 if TYPE_CHECKING:
     from scenarios.build import Build

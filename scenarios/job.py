@@ -21,10 +21,11 @@ from hpc.publication import draft, publish, tidy
 from scenarios import binding_stage, report, result, terminal_table
 from scenarios.binding_stage import AssociationRunner, Binding
 from scenarios.build import Build, build
+from scenarios.cell_runner import CellRunner
 from scenarios.cohort import Cohort
 from scenarios.place import Place
 from scenarios.progress import Progress
-from scenarios.tasks import CellCourses, CellRunner, CellTask, cut, lost
+from scenarios.tasks import CellCourses, CellTask, cut, lost
 from twin.errors import SimulationError
 
 if TYPE_CHECKING:

@@ -1,0 +1,189 @@
+"""One task run: cells settle once, and arms that are treated alike but for doses run as one batch of (arm, member) rows.
+
+Legend: `A` arms of a group, `B` arms of a batch, `M` members of a block, `N` members, `T` sample times, `R` readouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coupling.equilibrium import settle
+from coupling.simulate import Course, advance, perturb, start
+from scenarios.arm import Arm
+from scenarios.build import BINDING, CELL, Build, build
+from scenarios.tasks import BROKE, CellCourses, CellTask
+from twin.errors import KakehashiError
+from twin.perturbation import Perturbation
+from twin.simulator import State
+
+if TYPE_CHECKING:
+    from scenarios.cohort import Cohort
+    from scenarios.scenario import Scenario
+    from simulators.reaction import ReactionSimulator
+
+Row = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CellRunner:
+    """Runs a `CellTask`; it is sent to every worker once.
+
+    Args:
+        scenario: what was asked.
+        arms: all of them.
+        drawn: cell line → what differs between its cells, name → `[N]`.
+        rates: compound → kon [1/(M s)] and Kd [M] of each cell, `[N]` each.
+    """
+
+    scenario: Scenario
+    arms: tuple[Arm, ...]
+    drawn: Mapping[str, Mapping[str, Row]]
+    rates: Mapping[str, tuple[Row, Row]] = field(default_factory=dict[str, tuple[Row, Row]])
+
+    @classmethod
+    def of(cls, scenario: Scenario, arms: Sequence[Arm], cohort: Cohort) -> CellRunner:
+        """The runner of these arms for the members of a cohort."""
+        lines = dict.fromkeys(arm.cell_line for arm in arms)
+        compounds = dict.fromkeys(arm.compound for arm in arms if arm.compound)
+        return cls(
+            scenario,
+            tuple(arms),
+            {line: cohort.parameters(line) for line in lines},
+            {compound: cohort.rates(compound) for compound in compounds},
+        )
+
+    def __call__(self, task: CellTask) -> CellCourses:
+        """Every arm of the group for the block's members; what breaks in one member's arm costs no more than that."""
+        arms = [self.arms[position] for position in task.arms]
+        return _Block(self, arms, np.arange(task.first, task.last, dtype=np.int64)).run()
+
+    @cached_property
+    def built(self) -> Build:
+        """Compiled where the task runs, once."""
+        return build(self.scenario)
+
+
+class _Block:
+    """A group's arms and a block of members under way."""
+
+    def __init__(self, runner: CellRunner, arms: Sequence[Arm], members: Rows) -> None:
+        self.scenario, self.rates, self.built = runner.scenario, runner.rates, runner.built
+        self.arms, self.members = arms, members
+        self.cell: ReactionSimulator = self.built.cell(arms[0].cell_line, runner.drawn[arms[0].cell_line])
+        self.t0, self.t1 = self.scenario.time.start_min, self.scenario.time.end_min
+        self.times, self.readouts = self.scenario.sample_times, tuple(self.scenario.readouts)
+        self.values = np.full((len(arms), len(members), len(self.times), len(self.readouts)), np.nan)
+        self.status = np.full((len(arms), len(members)), BROKE, dtype=np.int8)
+        self.broken: list[str] = []
+
+    def run(self) -> CellCourses:
+        """Settle, then run batch by batch."""
+        self._settle(np.arange(len(self.members)))
+        self.broken += _not_fine(self.arms, self.members, self.status)
+        return CellCourses(self.values, self.status, np.zeros_like(self.status), tuple(self.broken))
+
+    def _settle(self, rows: Rows) -> None:
+        """Settle these members and run their arms; where something breaks, halves are tried until it is found."""
+        try:
+            settled = self._settled(self.members[rows])
+        except KakehashiError as error:
+            if len(rows) == 1:
+                whom = f"{self.arms[0].cell_line}, member {self.members[rows[0]]}"
+                self.broken.append(f"{whom}, before all {len(self.arms)} arms that settle alike: {error}")
+                return
+            for half in np.array_split(rows, 2):
+                self._settle(half)
+            return
+        for batch in _alike(self.arms):
+            self._run(batch, rows, settled)
+
+    def _settled(self, members: Rows) -> State:
+        """The cells as every arm of the group finds them."""
+        twin = self.built.twin(self.cell)
+        states = start(twin, members=members, seed=self.scenario.seed)
+        states = perturb(twin, states, self.arms[0].before_equilibration)
+        if self.scenario.cell.equilibrate:
+            held = {f"{CELL}.{name}": value for name, value in self.scenario.equilibration.items()}
+            return settle(twin, states, held=held)[CELL]
+        # a first look ends the start: what comes now is a change in time
+        return advance(twin, states, t0=self.t0, t1=self.t0, sample=()).states[CELL]
+
+    def _run(self, batch: Rows, rows: Rows, settled: State) -> None:
+        """Run the arms of a batch for the members at `rows`, who are in `settled`."""
+        try:
+            course = self._course([self.arms[position] for position in batch], settled)
+        except KakehashiError as error:
+            if len(batch) > 1:
+                for half in np.array_split(batch, 2):
+                    self._run(half, rows, settled)
+            elif len(rows) > 1:
+                for half in np.array_split(np.arange(len(rows)), 2):
+                    self._run(batch, rows[half], settled.take(half))
+            else:
+                self.broken.append(f"arm {self.arms[batch[0]].name!r}, member {self.members[rows[0]]}: {error}")
+            return
+        place = np.ix_(batch, rows)
+        found = np.stack([course.values[f"{CELL}.{name}"] for name in self.readouts], axis=-1)
+        self.values[place] = found.reshape(len(batch), len(rows), len(self.times), len(self.readouts))
+        self.status[place] = course.states[CELL].arrays["status"].reshape(len(batch), len(rows))
+
+    def _course(self, arms: Sequence[Arm], settled: State) -> Course:
+        """All (arm, member) rows in one run: arms one behind the other, each with all members."""
+        members = np.tile(settled.members, len(arms))
+        kon, koff = self._rates(arms, settled.members)
+        twin = self.built.twin(self.cell, kon=kon, koff=koff)
+        states: dict[str, State] = {CELL: settled.take(np.tile(np.arange(len(settled.members)), len(arms)))}
+        if BINDING in twin.simulators:
+            states[BINDING] = twin.simulators[BINDING].init(members=np.arange(len(members)), seed=self.scenario.seed)
+        changes = [
+            Perturbation(
+                same[0].time,
+                same[0].target,
+                np.repeat(np.array([float(change.value) for change in same]), len(settled.members)),
+                same[0].operation,
+            )
+            for same in zip(*(arm.perturbations for arm in arms), strict=True)
+        ]
+        return advance(twin, states, changes, t0=self.t0, t1=self.t1, sample=self.times)
+
+    def _rates(self, arms: Sequence[Arm], members: Rows) -> tuple[Row, Row] | tuple[None, None]:
+        """kon [1/(M s)] and koff [1/s] of each (arm, member) row; None where the arms have no compound."""
+        if arms[0].compound not in self.rates:
+            return None, None
+        kon = np.concatenate([self.rates[arm.compound][0][members] for arm in arms])
+        kd = np.concatenate([self.rates[arm.compound][1][members] for arm in arms])
+        return kon, kon * kd
+
+
+def _alike(arms: Sequence[Arm]) -> list[Rows]:
+    """Positions of arms whose changes differ in their values only: they run as one batch."""
+    batches: dict[object, list[int]] = {}
+    for position, arm in enumerate(arms):
+        changes = tuple((change.time, change.target, change.operation) for change in arm.perturbations)
+        batches.setdefault((changes, bool(arm.compound)), []).append(position)
+    return [np.array(positions, dtype=np.int64) for positions in batches.values()]
+
+
+def _not_fine(arms: Sequence[Arm], members: NDArray[np.int64], status: NDArray[np.int8]) -> list[str]:
+    """Members that the integrator gave up, in words; once for all arms where they were lost before the first."""
+    from simulators.reaction import Status
+
+    texts: list[str] = []
+    for column, member in enumerate(members):
+        reasons = status[:, column]
+        if (reasons == Status.NOT_SETTLED).all():
+            texts.append(
+                f"all {len(arms)} arms of {arms[0].cell_line} that settle alike, member {member}, "
+                f"simulator {CELL!r}: {Status.NOT_SETTLED.reason}"
+            )
+            continue
+        for row in np.flatnonzero((reasons != Status.FINE) & (reasons != BROKE)).tolist():
+            texts.append(f"arm {arms[row].name!r}, member {member}, simulator {CELL!r}: {Status(reasons[row]).reason}")
+    return texts
