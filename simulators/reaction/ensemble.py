@@ -8,7 +8,7 @@ Legend: `M` members, `S` states, `P` settable constants, `T` times, `R` readouts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 
 from simulators.reaction import rodas5p
 from simulators.reaction.engine import Floats, Run, Status
-from simulators.reaction.lanes import LANES, execute, execute_lane
+from simulators.reaction.expression import RELATIONS, Graph, Node
+from simulators.reaction.lanes import LANES, Instructions, execute, execute_lane
 from simulators.reaction.lowering import INITIAL
 from simulators.reaction.mathematics import Equations, equations_of
-from simulators.reaction.readout import Readouts, unknown
+from simulators.reaction.readout import Readouts
 from simulators.reaction.sparse_lu import sparse_lu
+from simulators.reaction.start import start
 from simulators.reaction.stepped_model import SteppedModel
-from simulators.reaction.tape import Code, Registers, instructions
-from twin.errors import InputError
+from simulators.reaction.tape import Registers, instructions
 
 
 class EnsembleEngine:
@@ -62,8 +63,8 @@ class EnsembleEngine:
         self.time_units: str = self.model.time_units
         self.nonnegative: frozenset[str] = self.model.compartments | self.model.substances | set(self.model.species)
         self._max_steps, self._threads = max_steps, threads
-        self._equations = equations_of(self.model)
-        self.states: tuple[str, ...] = self._equations.states
+        self.equations = equations_of(self.model)
+        self.states: tuple[str, ...] = self.equations.states
         column = {name: i for i, name in enumerate(self.parameters)}
         self.volumes: NDArray[np.intp] = np.array(
             [column.get(self.model.species.get(name) or "", -1) for name in self.states], dtype=np.intp
@@ -75,78 +76,50 @@ class EnsembleEngine:
 
     @cached_property
     def _program(self) -> _Program:
-        return _Program(self._equations, self.parameters)
+        return _Program(self.equations, self.parameters)
 
     def start(self, given: Mapping[str, Floats], *, members: int, time: float) -> tuple[Floats, Floats]:
         """See `Engine.start`."""
-        settable = {*self.parameters, *self.states}
-        for name in given:
-            if name not in settable:
-                raise InputError(unknown(name, settable))
-        # `free`: as the model reads it; amounts wait until the sizes of their compartments are known
-        free = {name: np.full(members, start.value) for name, start in self.model.initial.items()}
-        free |= {name: np.array(values, dtype=np.float64) for name, values in given.items()}
-        amounts = {
-            n: s.compartment for n, s in self.model.initial.items() if s.compartment is not None and n not in given
-        }
-        for name, compartment in amounts.items():
-            if compartment not in self.model.assigned or compartment in given:
-                free[name] = free[name] / free[compartment]
-        for name in self.model.assigned:
-            if name not in given:
-                free[name] = self._equations.assigned(INITIAL + name, free, time, members)
-            for species, compartment in amounts.items():
-                if compartment == name and name not in given and species not in self.model.assigned:
-                    free[species] = free[species] / free[name]
-        missing = {
-            name for name in settable - {*given, *self.model.assigned} if np.isnan(self.model.initial[name].value)
-        }
-        if missing:
-            raise InputError(
-                f"No value at the start for {', '.join(sorted(missing))}; give one in the model or in `parameters`."
-            )
-        p = np.array([free[name] for name in self.parameters]).reshape(len(self.parameters), members).T.copy()
-        x = np.array([free[name] for name in self.states]).reshape(len(self.states), members).T.copy()
-        held = self.volumes >= 0
-        x[:, held] *= p[:, self.volumes[held]]
-        return x, p
+        return start(
+            self.model,
+            given,
+            states=self.states,
+            volumes=self.volumes,
+            members=members,
+            assigned=lambda name, free: self.equations.assigned(INITIAL + name, free, time, members),
+        )
 
     def run(self, x: Floats, p: Floats, times: Sequence[float], *, rtol: float, atol: float, held: bool = False) -> Run:
         """See `Engine.run`."""
-        program, members = self._program, len(x)
-        when = np.array(times, dtype=np.float64)
-        values = np.full((members, len(when), len(self.readouts)), np.nan)
-        end = np.full_like(x, np.nan)
-        status = np.where(np.isfinite(x).all(axis=1) & np.isfinite(p).all(axis=1), 0, int(Status.NOT_FINITE)).astype(
-            np.int8
-        )
-        steps = np.zeros(members, dtype=np.int64)
+        when, which = np.unique(np.array(times, dtype=np.float64), return_inverse=True)
         floor = np.full_like(x, atol)  # of amounts
         amounts = self.volumes >= 0
         floor[:, amounts] *= p[:, self.volumes[amounts]]
-        distinct = np.concatenate(([True], np.diff(when) > 0)) if len(when) else np.zeros(0, dtype=bool)
-        which = np.cumsum(distinct) - 1
-        when = when[distinct]
-        found = np.full((members, len(when), len(self.readouts)), np.nan)
+        fine = np.asarray(np.isfinite(x).all(axis=1) & np.isfinite(p).all(axis=1))
+        members = rodas5p.Members(
+            x=np.where(fine[:, None], x, np.nan),
+            p=np.ascontiguousarray(p),
+            floor=floor,
+            t=np.full(len(x), when[0]),
+            h=np.zeros(len(x)),
+            stop=np.full(len(x), np.inf),
+            point=np.zeros(len(x), dtype=np.int64),
+            status=np.where(fine, Status.FINE, Status.NOT_FINITE).astype(np.int8),
+            steps=np.zeros(len(x), dtype=np.int64),
+        )
+        values = np.full((len(x), len(when), len(self.readouts)), np.nan)
+        rows = np.flatnonzero(fine)
 
-        def part(rows: slice) -> None:
-            program.integrate(
-                x[rows], p[rows], floor[rows], when, rtol, held, self._max_steps,
-                found[rows], end[rows], status[rows], steps[rows],
-            )  # fmt: skip
+        def part(chosen: NDArray[np.int64]) -> None:
+            program = self._program
+            rodas5p.integrate(program.layout, program.code, members, chosen, when, rtol, held, self._max_steps, values)
 
-        if len(when) == 1:
-            fine = status == 0
-            found[fine, 0] = program.read(x[fine], p[fine], when[0])
-            end[fine] = x[fine]
-        elif self._threads > 1 and members > LANES:
-            cut = np.linspace(0, members, self._threads + 1).astype(int)
+        if self._threads > 1 and len(rows) > LANES:
             with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(lambda i: part(slice(cut[i], cut[i + 1])), range(self._threads)))
+                list(pool.map(part, np.array_split(rows, self._threads)))
         else:
-            part(slice(0, members))
-        values[:] = found[:, which]
-        return Run(values=values, x=end, status=status)
+            part(rows)
+        return Run(values=values[:, which], x=members.x, status=members.status)
 
     def rates(self, x: Floats, p: Floats, *, time: float) -> Floats:
         """See `Engine.rates`."""
@@ -159,6 +132,18 @@ class EnsembleEngine:
 
 def _again(arguments: dict[str, Any]) -> EnsembleEngine:
     return EnsembleEngine(arguments.pop("model"), **arguments)
+
+
+def _switches(graph: Graph, nodes: Sequence[Node], moving: Collection[Node]) -> tuple[list[Node], dict[Node, Node]]:
+    """Nodes whose relations between what moves are replaced by symbols, and symbol → relation.
+
+    Within a step the branch that holds at its start is kept, so that what is integrated is smooth.
+    """
+    relations = [
+        node for node in graph.order(nodes) if graph.op[node] in RELATIONS and not graph.reads(node).isdisjoint(moving)
+    ]
+    replaced = {node: graph.symbol(f" switch {i}") for i, node in enumerate(relations)}
+    return graph.substitute_all(nodes, replaced), {switch: node for node, switch in replaced.items()}
 
 
 class _Program:
@@ -179,42 +164,53 @@ class _Program:
         fixed = set(symbols)
         symbols |= {graph.symbol(name): x + i for i, name in enumerate(equations.states)}
         symbols[graph.symbol("time")] = time
-        wanted = [*equations.rates, *jacobian.values(), *slope, *equations.readouts]
-        self.hoist, hoisted = self._hoisted(equations, wanted, fixed, symbols, file)
+        moving = [*equations.rates, *jacobian.values(), *slope]
+        frozen, relations = _switches(graph, moving, symbols.keys() - fixed)
+        switches, out_switches = file.block(len(relations)), file.block(len(relations))
+        symbols |= {switch: switches + i for i, switch in enumerate(relations)}
+        wanted = [*frozen, *equations.readouts, *relations.values()]
+        hoist, hoisted = self._hoisted(equations, wanted, fixed, symbols, file)
         place = {**symbols, **hoisted}
-        rates = [(node, f + i) for i, node in enumerate(equations.rates)]
-        matrix = [(node, j + i) for i, node in enumerate(jacobian.values())]
-        slopes = [] if self.autonomous else [(node, ft + i) for i, node in enumerate(slope)]
-        self.rate_code = instructions(graph, rates, place, file)
-        self.start_code = instructions(graph, [*rates, *matrix, *slopes], place, file)
+        homes = [*range(f, f + S), *range(j, j + len(jacobian)), *range(ft, ft + S)]
+        pairs = list(zip(frozen, homes, strict=True))
+        rate_code = instructions(graph, pairs[:S], place, file)
+        self.start_code = instructions(graph, pairs[: -S or None] if self.autonomous else pairs, place, file)
         shown = {**place, graph.symbol("time"): out_time}
         shown |= {graph.symbol(name): out_x + i for i, name in enumerate(equations.states)}
         self.read_code = instructions(
             graph, [(node, out + i) for i, node in enumerate(equations.readouts)], shown, file
         )
+        turn = [(node, out_switches + i) for i, node in enumerate(relations.values())]
+        turn_code = instructions(graph, turn, shown, file)
         self.pattern = list(jacobian)
         w = file.count
         lu = sparse_lu(S, self.pattern, w=w, rhs=rhs)
         file.block(len(lu.entries))
-        self.lu = lu
         known = {entry: n for n, entry in enumerate(self.pattern)}
-        self.source = np.full(len(lu.entries), -1, dtype=np.int64)
+        source = np.full(len(lu.entries), -1, dtype=np.int64)
         for entry, n in lu.entries.items():
-            self.source[n] = known.get(entry, -1)
-        self.diagonal = np.array([lu.entries[s, s] for s in range(S)], dtype=np.int64)
+            source[n] = known.get(entry, -1)
         self.layout = rodas5p.Layout(
             time=time, x=x, p=p, f=f, jacobian=j, ft=ft, w=w, rhs=rhs, out_time=out_time, out_x=out_x, out=out,
             states=S, constants=len(parameters), entries=len(lu.entries), readouts=R,
+            switches=switches, out_switches=out_switches, switch_count=len(relations), stopping=0,
         )  # fmt: skip
         image = np.zeros((file.count, LANES))
         for place_, value in file.constants.items():
             image[place_] = value
         self.image = image.ravel()
+        self.hoist = hoist
+        self.code = rodas5p.Program(
+            hoist=hoist, rates=rate_code, start=self.start_code, factor=lu.factor, solve=lu.solve,
+            read=self.read_code, turn=turn_code,
+            diagonal=np.array([lu.entries[s, s] for s in range(S)], dtype=np.int64),
+            source=source, image=self.image, autonomous=self.autonomous,
+        )  # fmt: skip
 
     @staticmethod
     def _hoisted(
         equations: Equations, wanted: list[int], fixed: set[int], symbols: dict[int, int], file: Registers
-    ) -> tuple[Code, dict[int, int]]:
+    ) -> tuple[Instructions, dict[int, int]]:
         """What depends on constants alone and is used by what moves: computed once per member."""
         graph = equations.graph
         outer: set[int] = set()
@@ -228,17 +224,6 @@ class _Program:
         outer.update(node for node in wanted if constant(node))
         hoisted = {node: file.block(1) for node in sorted(outer)}
         return instructions(graph, list(hoisted.items()), dict(symbols), file), hoisted
-
-    def integrate(
-        self, x: Floats, p: Floats, floor: Floats, times: Floats, rtol: float, held: bool, max_steps: int,
-        values: Floats, end: Floats, status: NDArray[np.int8], steps: NDArray[np.int64],
-    ) -> None:  # fmt: skip
-        """See `rodas5p.integrate`."""
-        rodas5p.integrate(
-            self.layout, self.hoist, self.rate_code, self.start_code, self.lu.factor, self.lu.solve, self.read_code,
-            self.diagonal, self.source, self.image, np.ascontiguousarray(x), np.ascontiguousarray(p),
-            np.ascontiguousarray(floor), times, rtol, held, self.autonomous, max_steps, values, end, status, steps,
-        )  # fmt: skip
 
     def rates(self, x: Floats, p: Floats, time: float) -> tuple[Floats, Floats]:
         """dx/dt `[M, S]` and its Jacobian `[M, S, S]`."""
@@ -273,4 +258,10 @@ class _Program:
             table[at_time] = time
             for lane in range(width):
                 execute_lane(self.hoist, file, lane)
+            if self.layout.switch_count:
+                table[self.layout.out_x : self.layout.out_x + self.size, :width] = x[first : first + width].T
+                table[self.layout.out_time] = time
+                execute(self.code.turn, file)
+                count, at = self.layout.switch_count, self.layout.out_switches
+                table[self.layout.switches : self.layout.switches + count] = table[at : at + count]
             yield file, slice(first, first + width), width

@@ -270,10 +270,11 @@ class Graph:
             case "pow":
                 return self._power(a, b, u, v)
             case "where":
+                c = args[2] if len(args) > 2 else -1
                 if u is not None:
-                    return args[1] if u != 0.0 else args[2]
-                if args[1] == args[2]:
-                    return args[1]
+                    return b if u != 0.0 else c
+                if b == c:
+                    return b
             case "and":
                 if u == 0.0 or v == 0.0:
                     return self.const(0.0)
@@ -294,7 +295,7 @@ class Graph:
             return a
         if v == 0.5:
             return self.apply("sqrt", a)
-        if v == int(v) and 2 <= abs(v) <= 16:
+        if 2 <= abs(v) <= 16 and v == int(v):
             n, base, power = int(abs(v)), a, None
             while n:
                 if n & 1:

@@ -14,8 +14,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 LANES: Final = 16
+"""Members that one instruction acts on; four AVX2 vectors, which hides what it takes to read the instruction."""
+
+Instructions = NDArray[np.int32]
+"""`[I, 5]`: operation, result, three arguments."""
 
 OPCODES: Final[dict[str, int]] = {
     name: code
@@ -180,9 +185,9 @@ def one(op: int, a: float, b: float, c: float) -> float:
     if op == 25:
         return b if a != 0.0 else c
     if op == 26:
-        return min(a, b)
+        return np.minimum(a, b)
     if op == 27:
-        return max(a, b)
+        return np.maximum(a, b)
     if op == 28:
         return np.floor(a)
     if op == 29:
@@ -219,7 +224,7 @@ def one(op: int, a: float, b: float, c: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def execute(code: np.ndarray, registers: np.ndarray) -> None:
+def execute(code: Instructions, registers: Any) -> None:
     """Run instructions `[I, 5]` on all lanes of `registers` `[R * LANES]`."""
     base = registers.ctypes.data
     for i in range(code.shape[0]):
@@ -255,7 +260,7 @@ def execute(code: np.ndarray, registers: np.ndarray) -> None:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def execute_lane(code: np.ndarray, registers: np.ndarray, lane: int) -> None:
+def execute_lane(code: Instructions, registers: Any, lane: int) -> None:
     """Run instructions on one lane alone: the same bits as `execute` gives in that lane."""
     for i in range(code.shape[0]):
         registers[code[i, 1] * LANES + lane] = one(

@@ -20,7 +20,7 @@ from simulators.reaction.stepped_model import SteppedModel
 from twin.errors import UnsupportedFeature
 
 _PLAIN = {
-    libsbml.AST_FUNCTION_ABS: "abs", libsbml.AST_FUNCTION_CEILING: "ceil", libsbml.AST_FUNCTION_FLOOR: "floor",
+    libsbml.AST_FUNCTION_CEILING: "ceil", libsbml.AST_FUNCTION_FLOOR: "floor",
     libsbml.AST_FUNCTION_EXP: "exp", libsbml.AST_FUNCTION_LN: "ln", libsbml.AST_FUNCTION_FACTORIAL: "factorial",
     libsbml.AST_FUNCTION_SIN: "sin", libsbml.AST_FUNCTION_COS: "cos", libsbml.AST_FUNCTION_TAN: "tan",
     libsbml.AST_FUNCTION_ARCSIN: "asin", libsbml.AST_FUNCTION_ARCCOS: "acos", libsbml.AST_FUNCTION_ARCTAN: "atan",
@@ -46,8 +46,8 @@ _CHAINED = {
 _FOLDED = {
     libsbml.AST_PLUS: ("add", 0.0), libsbml.AST_TIMES: ("mul", 1.0), libsbml.AST_LOGICAL_AND: ("and", 1.0),
     libsbml.AST_LOGICAL_OR: ("or", 0.0), libsbml.AST_LOGICAL_XOR: ("xor", 0.0),
-    libsbml.AST_FUNCTION_MIN: ("min", math.inf), libsbml.AST_FUNCTION_MAX: ("max", -math.inf),
 }  # fmt: skip
+_CHOSEN = {libsbml.AST_FUNCTION_MIN: "le", libsbml.AST_FUNCTION_MAX: "ge"}
 _CONSTANTS = {
     libsbml.AST_CONSTANT_E: math.e, libsbml.AST_CONSTANT_PI: math.pi, libsbml.AST_CONSTANT_TRUE: 1.0,
     libsbml.AST_CONSTANT_FALSE: 0.0, libsbml.AST_NAME_AVOGADRO: 6.02214179e23,
@@ -183,6 +183,15 @@ class _Reader:
             for node in given[1:]:
                 found = graph.apply(operator, found, node)
             return found
+        if kind in _CHOSEN:  # as a choice, whose switch is found in time
+            found = given[0]
+            for node in given[1:]:
+                found = graph.apply("where", graph.apply(_CHOSEN[kind], found, node), found, node)
+            return found
+        if kind == libsbml.AST_FUNCTION_ABS:
+            return graph.apply(
+                "where", graph.apply("ge", given[0], graph.const(0.0)), given[0], graph.apply("neg", given[0])
+            )
         if kind == libsbml.AST_MINUS:
             return graph.apply("neg", given[0]) if len(given) == 1 else graph.sub(*given)
         if kind in _PLAIN:

@@ -64,11 +64,19 @@ DENSE: Final = np.array(
 )  # fmt: skip
 
 FINE, NOT_CONVERGED, TOO_MANY_STEPS, NOT_FINITE = 0, 1, 2, 3
+PAUSED: Final = 100
+"""Status of a member that waits for its event: a switch of an event has turned, or its stop time has come."""
 _SMALLEST, _LARGEST, _SAFETY = 0.2, 6.0, 0.9
+_BISECTIONS = 80
 
 
 class Layout(NamedTuple):
-    """Where a model's quantities lie in the register file (numbers of first registers)."""
+    """Where a model's quantities lie in the register file (numbers of first registers), and how many there are.
+
+    `x`, `time` and `switches` are what rates and Jacobian read; `out_x`, `out_time` what readouts and the turning of
+    switches read. A switch is a relation (0 or 1) that stays as it is within a step; the first `stopping` of them belong
+    to events.
+    """
 
     time: int
     x: int
@@ -85,112 +93,154 @@ class Layout(NamedTuple):
     constants: int
     entries: int
     readouts: int
+    switches: int
+    out_switches: int
+    switch_count: int
+    stopping: int
+
+
+class Program(NamedTuple):
+    """A model's instructions.
+
+    Attributes:
+        hoist: what depends on constants alone, run once per member.
+        rates: f. start: f, J and ∂f/∂t. factor, solve: of W. read: readouts. turn: relations behind the switches.
+        diagonal: entries of W on the diagonal `[S]`.
+        source: for every entry of W the entry of J, or -1.
+        image: the register file as it starts, constants set `[registers * L]`.
+        autonomous: whether f does not read the time.
+    """
+
+    hoist: np.ndarray
+    rates: np.ndarray
+    start: np.ndarray
+    factor: np.ndarray
+    solve: np.ndarray
+    read: np.ndarray
+    turn: np.ndarray
+    diagonal: np.ndarray
+    source: np.ndarray
+    image: np.ndarray
+    autonomous: bool
+
+
+class Members(NamedTuple):
+    """Who is integrated, from where, and what comes of it. Everything but `p` and `floor` is read and written.
+
+    Attributes:
+        x: states `[M, S]`: at the start, then at the end; NaN where a member failed.
+        p, floor: constants `[M, P]`; absolute tolerance of each state `[M, S]`.
+        t, h: time and next step `[M]`; a step of 0 is chosen anew.
+        stop: a time at which to pause `[M]`; infinite if none.
+        point: the next output time `[M]`.
+        status, steps: why a member ended, and how many steps it took in all `[M]`.
+    """
+
+    x: np.ndarray
+    p: np.ndarray
+    floor: np.ndarray
+    t: np.ndarray
+    h: np.ndarray
+    stop: np.ndarray
+    point: np.ndarray
+    status: np.ndarray
+    steps: np.ndarray
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def integrate(
     layout: Layout,
-    hoist: np.ndarray,
-    rates: np.ndarray,
-    start: np.ndarray,
-    factor: np.ndarray,
-    solve: np.ndarray,
-    read: np.ndarray,
-    diagonal: np.ndarray,
-    source: np.ndarray,
-    image: np.ndarray,
-    x_MS: np.ndarray,
-    p_MP: np.ndarray,
-    floor_MS: np.ndarray,
+    program: Program,
+    members: Members,
+    chosen: np.ndarray,
     times: np.ndarray,
     rtol: float,
     held: bool,
-    autonomous: bool,
     max_steps: int,
     values: np.ndarray,
-    end_MS: np.ndarray,
-    status: np.ndarray,
-    steps: np.ndarray,
 ) -> None:
-    """Integrate members until all are done; a lane that becomes free takes the next member.
+    """Integrate the chosen members to the last time, or until they pause; a free lane takes the next of them.
+
+    A member's numbers do not depend on its lane, on its neighbours, or on who was there before.
 
     Args:
-        hoist: what depends on constants alone, run once per member. rates: f. start: f, J, ∂f/∂t. read: readouts.
-        diagonal: entries of W on the diagonal `[S]`. source: for every entry of W the entry of J, or -1.
-        image: the register file as it starts (constants set) `[registers * L]`.
-        floor_MS: absolute tolerance of each state.
-        values `[M, T, R]`, end_MS, status, steps `[M]`: filled.
+        chosen: rows of `members` and `values`.
+        times: output times `[T]`, ascending and distinct.
+        held: the model's time stays at `times[0]`.
+        max_steps: most steps of a member in all.
+        values: readouts `[M, T, R]`, filled from `point` on; NaN from where a member fails.
     """
     L = LANES
-    S, E = layout.states, layout.entries
-    R = image.copy()
-    members, points = x_MS.shape[0], len(times)
+    S, E, K = layout.states, layout.entries, layout.switch_count
+    R = program.image.copy()
+    points, last = len(times), times[len(times) - 1]
+    span = last - times[0]
     k = np.zeros((STAGES, S * L))
     x = np.zeros(S * L)
     dense = np.zeros((3, S * L))
-    t, h = np.zeros(L), np.zeros(L)
+    t, h, grow, error, arrived = np.zeros(L), np.ones(L), np.ones(L), np.zeros(L), np.zeros(L)
     who = np.full(L, -1, np.int64)
-    fresh = np.zeros(L, np.bool_)
-    point = np.zeros(L, np.int64)
-    taken = np.zeros(L, np.int64)
-    rejected = np.zeros(L, np.bool_)
-    error = np.zeros(L)
-    ok = np.zeros(L, np.bool_)
-    upcoming = 0
-    span = times[points - 1] - times[0]
+    fresh, rejected, ok, turned = (
+        np.zeros(L, np.bool_),
+        np.zeros(L, np.bool_),
+        np.zeros(L, np.bool_),
+        np.zeros(L, np.bool_),
+    )
+    upcoming, running = 0, 0
     X, F, J, FT, W, B = layout.x * L, layout.f * L, layout.jacobian * L, layout.ft * L, layout.w * L, layout.rhs * L
-    running = 0
     while True:
-        # free lanes take the next members
         for lane in range(L):
-            while who[lane] < 0 and upcoming < members:
-                m = upcoming
+            while who[lane] < 0 and upcoming < len(chosen):
+                m = chosen[upcoming]
                 upcoming += 1
-                if status[m] != FINE:
-                    continue
-                who[lane], fresh[lane], point[lane], taken[lane], rejected[lane] = m, True, 0, 0, False
-                t[lane] = times[0]
-                for s in range(S):
-                    x[s * L + lane] = x_MS[m, s]
                 for p in range(layout.constants):
-                    R[(layout.p + p) * L + lane] = p_MP[m, p]
-                R[layout.time * L + lane] = times[0]
-                execute_lane(hoist, R, lane)
-                running += 1
+                    R[(layout.p + p) * L + lane] = members.p[m, p]
+                for s in range(S):
+                    x[s * L + lane] = members.x[m, s]
+                    R[(layout.out_x + s) * L + lane] = members.x[m, s]
+                t[lane] = members.t[m]
+                clock = times[0] if held else t[lane]
+                R[layout.time * L + lane] = clock
+                R[layout.out_time * L + lane] = clock
+                execute_lane(program.hoist, R, lane)
+                _turn(layout, program, R, lane)
+                while members.point[m] < points and times[members.point[m]] <= t[lane]:
+                    _read(layout, program, R, lane, values, m, members.point[m])
+                    members.point[m] += 1
+                if members.point[m] < points:
+                    who[lane], fresh[lane], rejected[lane] = m, True, False
+                    running += 1
         if running == 0:
             return
-        # f, J and ∂f/∂t where each lane is
         R[X : X + S * L] = x
         for lane in range(L):
             R[layout.time * L + lane] = times[0] if held else t[lane]
-        execute(start, R)
+        execute(program.start, R)
         for lane in range(L):
+            if who[lane] < 0:
+                continue
+            m = who[lane]
             if fresh[lane]:
                 fresh[lane] = False
-                _read(layout, read, R, x, lane, times[0], values, who[lane], 0)
-                point[lane] = 1
-                h[lane] = _first_step(R, F, x, floor_MS, who[lane], lane, S, rtol, span)
-            if who[lane] >= 0:
-                left = times[points - 1] - t[lane]
-                if h[lane] >= left:
-                    h[lane] = left
-                elif h[lane] > 0.5 * left:
-                    h[lane] = 0.5 * left  # two even steps rather than a whole and a crumb
+                h[lane] = members.h[m]
+                if h[lane] <= 0.0:
+                    h[lane] = _first_step(R, F, x, members.floor, m, lane, S, rtol, span)
+            left = min(last, members.stop[m]) - t[lane]
+            if h[lane] >= left:
+                h[lane] = left
+            elif h[lane] > 0.5 * left:
+                h[lane] = 0.5 * left  # two even steps rather than a whole and a crumb
         # W = I/(h γ) - J and its factors
         for e in range(E):
             w = W + e * L
-            j = source[e]
-            if j < 0:
-                R[w : w + L] = 0.0
-            else:
-                for lane in range(L):
-                    R[w + lane] = -R[J + j * L + lane]
+            j = program.source[e]
+            for lane in range(L):
+                R[w + lane] = -R[J + j * L + lane] if j >= 0 else 0.0
         for s in range(S):
-            w = W + diagonal[s] * L
+            w = W + program.diagonal[s] * L
             for lane in range(L):
                 R[w + lane] += 1.0 / (h[lane] * GAMMA)
-        execute(factor, R)
-        # the stages
+        execute(program.factor, R)
         for i in range(STAGES):
             if i > 0:
                 u = R[X : X + S * L]
@@ -204,10 +254,10 @@ def integrate(
                 if not held:
                     for lane in range(L):
                         R[layout.time * L + lane] = t[lane] + NODES[i] * h[lane]
-                execute(rates, R)
+                execute(program.rates, R)
             b = R[B : B + S * L]
             b[:] = R[F : F + S * L]
-            if not autonomous and not held and D[i] != 0.0:
+            if not program.autonomous and not held and D[i] != 0.0:
                 for s in range(S):
                     for lane in range(L):
                         b[s * L + lane] += h[lane] * D[i] * R[FT + s * L + lane]
@@ -222,60 +272,60 @@ def integrate(
                 for s in range(S):
                     for lane in range(L):
                         b[s * L + lane] += mixed[s * L + lane] / h[lane]
-            execute(solve, R)
+            execute(program.solve, R)
             k[i, :] = b
-        # error and new steps; X holds the argument of the last stage, to which the last k is added
+        # X holds the argument of the last stage; with the last k it is the new state, and the last k is the error
         new = R[X : X + S * L]
-        last = k[STAGES - 1]
+        wrong = k[STAGES - 1]
         error[:] = 0.0
         for s in range(S):
             for lane in range(L):
                 n = s * L + lane
-                new[n] += last[n]
+                new[n] += wrong[n]
                 if who[lane] >= 0:
-                    scale = floor_MS[who[lane], s] + rtol * max(abs(x[n]), abs(new[n]))
-                    ratio = last[n] / scale
+                    ratio = wrong[n] / (members.floor[who[lane], s] + rtol * max(abs(x[n]), abs(new[n])))
                     error[lane] += ratio * ratio
-        output = False
+        bent = False
         for lane in range(L):
             if who[lane] < 0:
                 continue
             m = who[lane]
             size = np.sqrt(error[lane] / max(S, 1))
-            taken[lane] += 1
-            ok[lane] = size <= 1.0
+            members.steps[m] += 1
+            ok[lane], turned[lane] = size <= 1.0, False
             if not np.isfinite(size):
-                factor_h = 0.1
+                grow[lane] = 0.1
             elif size == 0.0:
-                factor_h = _LARGEST
+                grow[lane] = _LARGEST
             else:
-                factor_h = min(_LARGEST, max(_SMALLEST, _SAFETY * size ** (-0.2)))
+                grow[lane] = min(_LARGEST, max(_SMALLEST, _SAFETY * size ** (-0.2)))
             if ok[lane]:
                 if rejected[lane]:
-                    factor_h = min(factor_h, 1.0)
+                    grow[lane] = min(grow[lane], 1.0)
                 rejected[lane] = False
-                arrived = t[lane] + h[lane]
-                if times[points - 1] - arrived <= 1e-14 * max(abs(arrived), abs(span)):
-                    arrived = times[points - 1]
-                if point[lane] < points and times[point[lane]] <= arrived:
-                    output = True
-                error[lane] = arrived
-            else:
-                rejected[lane] = True
-                h[lane] *= factor_h
-                if h[lane] < 1e-13 * max(abs(t[lane]), abs(span)) * 1e-3 or not np.isfinite(h[lane]):
-                    _stop(values, end_MS, status, m, point[lane], NOT_CONVERGED if np.isfinite(size) else NOT_FINITE)
-                elif taken[lane] >= max_steps:
-                    _stop(values, end_MS, status, m, point[lane], TOO_MANY_STEPS)
-                else:
-                    continue
-                steps[m] = taken[lane]
+                goal = min(last, members.stop[m])
+                arrived[lane] = t[lane] + h[lane]
+                if goal - arrived[lane] <= 4e-16 * max(abs(goal), abs(span)):
+                    arrived[lane] = goal
+                if K > 0:
+                    _place(layout, R, new, lane, times[0] if held else arrived[lane])
+                    execute_lane(program.turn, R, lane)
+                    turned[lane] = _differs(layout, R, lane, K)
+                if turned[lane] or times[members.point[m]] <= arrived[lane]:
+                    bent = True
+                continue
+            rejected[lane] = True
+            h[lane] *= grow[lane]
+            why = FINE
+            if not h[lane] > 1e-15 * max(abs(t[lane]), 1e-3 * abs(span)):
+                why = NOT_CONVERGED if np.isfinite(size) else NOT_FINITE
+            elif members.steps[m] >= max_steps:
+                why = TOO_MANY_STEPS
+            if why != FINE:
+                _fail(members, values, m, why)
                 who[lane] = -1
                 running -= 1
-                continue
-            # the new step's length is kept until the dense output has used the old one
-            R[layout.out_time * L + lane] = factor_h
-        if output:
+        if bent:
             for q in range(3):
                 d = dense[q]
                 d[:] = 0.0
@@ -288,39 +338,68 @@ def integrate(
             if who[lane] < 0 or not ok[lane]:
                 continue
             m = who[lane]
-            factor_h, arrived = R[layout.out_time * L + lane], error[lane]
-            while point[lane] < points and times[point[lane]] <= arrived:
-                when = times[point[lane]]
-                r = (when - t[lane]) / h[lane]
-                if when == arrived:
-                    for s in range(S):
-                        R[(layout.out_x + s) * L + lane] = new[s * L + lane]
-                else:
-                    for s in range(S):
-                        n = s * L + lane
-                        bend = dense[0, n] + r * (dense[1, n] + r * dense[2, n])
-                        R[(layout.out_x + s) * L + lane] = (1.0 - r) * x[n] + r * (new[n] + (1.0 - r) * bend)
+            share, pause = 1.0, arrived[lane] >= members.stop[m]
+            if turned[lane]:
+                # the first moment at which a switch has turned
+                low, share = 0.0, 1.0
+                for _ in range(_BISECTIONS):
+                    if (share - low) * h[lane] <= 2.3e-16 * max(abs(t[lane]), abs(arrived[lane])):
+                        break
+                    middle = 0.5 * (low + share)
+                    _bend(layout, R, x, new, dense, lane, S, middle)
+                    R[layout.out_time * L + lane] = times[0] if held else t[lane] + middle * h[lane]
+                    execute_lane(program.turn, R, lane)
+                    if _differs(layout, R, lane, K):
+                        share = middle
+                    else:
+                        low = middle
+                if share < 1.0:
+                    arrived[lane] = t[lane] + share * h[lane]
+                    pause = arrived[lane] >= members.stop[m]
+                _bend(layout, R, x, new, dense, lane, S, share)
+                R[layout.out_time * L + lane] = times[0] if held else arrived[lane]
+                execute_lane(program.turn, R, lane)
+                pause = pause or _differs(layout, R, lane, layout.stopping)
+                for s in range(S):
+                    k[0, s * L + lane] = R[(layout.out_x + s) * L + lane]  # the stages are used no more but by `_bend`
+            while members.point[m] < points:
+                when = times[members.point[m]]
+                if when > arrived[lane] or (pause and when >= arrived[lane]):
+                    break
+                _bend(
+                    layout, R, x, new, dense, lane, S, 1.0 if when == t[lane] + h[lane] else (when - t[lane]) / h[lane]
+                )
                 R[layout.out_time * L + lane] = times[0] if held else when
-                execute_lane(read, R, lane)
-                for o in range(layout.readouts):
-                    values[m, point[lane], o] = R[(layout.out + o) * L + lane]
-                point[lane] += 1
-            t[lane] = arrived
-            h[lane] *= factor_h
+                _read(layout, program, R, lane, values, m, members.point[m])
+                members.point[m] += 1
+            if turned[lane]:
+                for s in range(S):
+                    new[s * L + lane] = k[0, s * L + lane]
+                grow[lane] = min(grow[lane], 0.3)  # what comes after a turn may be quite another course
+            _place(layout, R, new, lane, times[0] if held else arrived[lane])
+            if turned[lane]:
+                _turn(layout, program, R, lane)
+            t[lane] = arrived[lane]
+            h[lane] *= grow[lane]
             finite = True
             for s in range(S):
                 n = s * L + lane
                 x[n] = new[n]
                 finite = finite and np.isfinite(new[n])
-            if point[lane] >= points or not finite or taken[lane] >= max_steps:
-                if point[lane] >= points and finite:
-                    for s in range(S):
-                        end_MS[m, s] = x[s * L + lane]
-                else:
-                    _stop(values, end_MS, status, m, point[lane], TOO_MANY_STEPS if finite else NOT_FINITE)
-                steps[m] = taken[lane]
-                who[lane] = -1
-                running -= 1
+            if not finite:
+                _fail(members, values, m, NOT_FINITE)
+            elif pause or members.point[m] >= points:
+                for s in range(S):
+                    members.x[m, s] = x[s * L + lane]
+                members.t[m], members.h[m] = t[lane], h[lane]
+                if pause:
+                    members.status[m] = PAUSED
+            elif members.steps[m] >= max_steps:
+                _fail(members, values, m, TOO_MANY_STEPS)
+            else:
+                continue
+            who[lane] = -1
+            running -= 1
         for lane in range(L):
             if who[lane] < 0:
                 h[lane] = 1.0  # a free lane is computed too: keep its numbers tame
@@ -329,25 +408,60 @@ def integrate(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _read(layout, read, R, x, lane, when, values, m, point):
+def _place(layout, R, state, lane, clock):
+    """Put a lane's state and time where readouts and switches read them."""
     for s in range(layout.states):
-        R[(layout.out_x + s) * LANES + lane] = x[s * LANES + lane]
-    R[layout.out_time * LANES + lane] = when
-    execute_lane(read, R, lane)
+        R[(layout.out_x + s) * LANES + lane] = state[s * LANES + lane]
+    R[layout.out_time * LANES + lane] = clock
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _bend(layout, R, x, new, dense, lane, S, share):
+    """Put the dense output at a share of the step where readouts and switches read the state."""
+    for s in range(S):
+        n = s * LANES + lane
+        if share >= 1.0:
+            R[(layout.out_x + s) * LANES + lane] = new[n]
+        else:
+            bend = dense[0, n] + share * (dense[1, n] + share * dense[2, n])
+            R[(layout.out_x + s) * LANES + lane] = (1.0 - share) * x[n] + share * (new[n] + (1.0 - share) * bend)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _turn(layout, program, R, lane):
+    """Let the switches of a lane be what their relations are."""
+    if layout.switch_count > 0:
+        execute_lane(program.turn, R, lane)
+        for q in range(layout.switch_count):
+            R[(layout.switches + q) * LANES + lane] = R[(layout.out_switches + q) * LANES + lane]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _differs(layout, R, lane, count):
+    """Whether one of the first switches is not what its relation is now."""
+    for q in range(count):
+        if R[(layout.switches + q) * LANES + lane] != R[(layout.out_switches + q) * LANES + lane]:
+            return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _read(layout, program, R, lane, values, m, point):
+    execute_lane(program.read, R, lane)
     for o in range(layout.readouts):
         values[m, point, o] = R[(layout.out + o) * LANES + lane]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _stop(values, end_MS, status, m, point, why):
-    values[m, point:, :] = np.nan
-    end_MS[m, :] = np.nan
-    status[m] = why
+def _fail(members, values, m, why):
+    values[m, members.point[m] :, :] = np.nan
+    members.x[m, :] = np.nan
+    members.status[m] = why
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _first_step(R, F, x, floor_MS, m, lane, S, rtol, span):
-    """A step over which an explicit Euler step would move the state by about its tolerance, to the order of the method."""
+    """A step over which an explicit Euler step would move the state by some of its tolerances."""
     fastest = 0.0
     for s in range(S):
         n = s * LANES + lane

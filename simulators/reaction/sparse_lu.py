@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulators.reaction.lanes import OPCODES
-from simulators.reaction.tape import Code
+from simulators.reaction.lanes import OPCODES, Instructions
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class SparseLU:
     """
 
     entries: dict[tuple[int, int], int]
-    factor: Code
-    solve: Code
+    factor: Instructions
+    solve: Instructions
 
 
 def sparse_lu(size: int, pattern: Collection[tuple[int, int]], *, w: int, rhs: int) -> SparseLU:

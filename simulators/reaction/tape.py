@@ -6,13 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulators.reaction.expression import Graph, Node
-from simulators.reaction.lanes import OPCODES
-
-Code = NDArray[np.int32]
-"""Instructions `[I, 5]`: operation, result, three arguments (registers)."""
+from simulators.reaction.lanes import OPCODES, Instructions
 
 
 @dataclass
@@ -49,7 +45,7 @@ def instructions(
     outputs: Sequence[tuple[Node, int]],
     place: dict[Node, int],
     registers: Registers,
-) -> Code:
+) -> Instructions:
     """Instructions that put nodes into registers.
 
     Args:
@@ -68,7 +64,7 @@ def instructions(
         uses[node] = uses.get(node, 0) + 1
         homes.setdefault(node, []).append(home)
     fused = _fused(graph, order, uses, place)
-    code: list[tuple[int, int, int, int, int]] = []
+    code: list[tuple[int, ...]] = []
     where: dict[Node, int] = {}
     scratch: set[Node] = set()
 
