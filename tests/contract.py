@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,11 +93,12 @@ def _one_compartment() -> Simulator:
     return OneCompartment(volume=np.linspace(3.0, 5.0, MEMBERS), half_life=6.0)
 
 
-def _reaction() -> Simulator:
+def _reaction(engine: str) -> Simulator:
     """Receptors that turn over, bind a ligand and pair up; two compartments, an initial assignment and a clock."""
-    from simulators.reaction import ReactionSimulator
+    from simulators.reaction import EnsembleEngine, ReactionSimulator, RoadRunnerEngine
 
-    return ReactionSimulator(
+    kind = {"RoadRunner": RoadRunnerEngine, "ensemble": EnsembleEngine}[engine]
+    made = kind(
         """
         compartment membrane = 0.5, cytosol = 2
         species R in membrane, RL in membrane, D in membrane, S in cytosol, L in membrane
@@ -112,10 +114,13 @@ def _reaction() -> Simulator:
         total := R + RL + 2 * D
         """,
         readouts={"S": "S", "R": "R", "bound": "RL + 2*D", "total": "total", "tide": "tide"},
-        inputs=["kon", "koff"],
-        member_parameters={"ksyn": np.linspace(0.05, 0.2, MEMBERS), "koff": np.geomspace(0.01, 1.0, MEMBERS)},
         units={"S": "nM", "R": "nM", "bound": "nM", "kon": "1/(nM min)", "koff": "1/min"},
         time_units="min",
+    )
+    return ReactionSimulator(
+        made,
+        inputs=["kon", "koff"],
+        member_parameters={"ksyn": np.linspace(0.05, 0.2, MEMBERS), "koff": np.geomspace(0.01, 1.0, MEMBERS)},
     )
 
 
@@ -129,13 +134,16 @@ CASES: list[Case] = [
         start=(Perturbation(0.0, "x.amount", 10.0, "add"), Perturbation(0.0, "x.infusion", 2.0)),
         split=1e-13,  # rounding
     ),
-    Case(
-        "reaction network, RoadRunner",
-        _reaction,
-        t0=-20.0,
-        t1=60.0,
-        inputs={"kon": 0.02},
-        start=(Perturbation(-20.0, "x.L", 20.0), Perturbation(-20.0, "x.S", 0.5, "add")),
-        split=1e-6,  # CVODE starts anew in each step; its global error at rtol 1e-8 is some 10 to 100 times that
+    *(
+        Case(
+            f"reaction network, {engine}",
+            partial(_reaction, engine),
+            t0=-20.0,
+            t1=60.0,
+            inputs={"kon": 0.02},
+            start=(Perturbation(-20.0, "x.L", 20.0), Perturbation(-20.0, "x.S", 0.5, "add")),
+            split=1e-6,  # each step starts anew; the global error at rtol 1e-8 is some 10 to 100 times that
+        )
+        for engine in ("RoadRunner", "ensemble")
     ),
 ]

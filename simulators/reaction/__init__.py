@@ -1,7 +1,8 @@
 """Reaction networks: SBML and Antimony models, integrated for many members at once.
 
 - `ReactionSimulator`: a network as a simulator of the twin
-- `RoadRunnerEngine`: libRoadRunner as an engine
+- `RoadRunnerEngine`: libRoadRunner as an engine, the reference
+- `EnsembleEngine`: our own, many members at once in the lanes of the CPU's vectors
 - `Engine`, `Run`, `Status`: what an engine is, what it returns, and why a member is NaN
 """
 
@@ -10,18 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulators.reaction.engine import Engine, Run, Status
+    from simulators.reaction.ensemble import EnsembleEngine
     from simulators.reaction.roadrunner import RoadRunnerEngine
     from simulators.reaction.simulator import ReactionSimulator
 
 _HOME = {
     "Engine": "engine",
+    "EnsembleEngine": "ensemble",
     "ReactionSimulator": "simulator",
     "RoadRunnerEngine": "roadrunner",
     "Run": "engine",
     "Status": "engine",
 }
 
-__all__ = ["Engine", "ReactionSimulator", "RoadRunnerEngine", "Run", "Status"]
+__all__ = ["Engine", "EnsembleEngine", "ReactionSimulator", "RoadRunnerEngine", "Run", "Status"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from simulators.reaction.engine import Floats, Run, Status
 from simulators.reaction.lowering import CLOCK, HOISTED, INITIAL
-from simulators.reaction.readout import Readouts, unknown
+from simulators.reaction.readout import Readouts
+from simulators.reaction.start import columns, start
 from simulators.reaction.stepped_model import SteppedModel
-from twin.errors import InputError
 
 roadrunner: Any = _roadrunner  # has no types
 
@@ -78,42 +78,12 @@ class RoadRunnerEngine:
 
     def start(self, given: Mapping[str, Floats], *, members: int, time: float) -> tuple[Floats, Floats]:
         """See `Engine.start`."""
-        settable = {*self.parameters, *self.states}
-        for name in given:
-            if name not in settable:
-                raise InputError(unknown(name, settable))
-        # `free`: as the model reads it; amounts wait until the sizes of their compartments are known
-        free = {name: np.full(members, start.value) for name, start in self.model.initial.items()}
-        free |= {name: np.array(values, dtype=np.float64) for name, values in given.items()}
-        amounts = {
-            n: s.compartment for n, s in self.model.initial.items() if s.compartment is not None and n not in given
-        }
-        for name, compartment in amounts.items():
-            if compartment not in self.model.assigned or compartment in given:
-                free[name] = free[name] / free[compartment]
-        for name in self.model.assigned:
-            if name not in given:
-                x, p = self._columns(free, members)
-                free[name] = self._runner.read(x, p, time=time, selection=INITIAL + name)
-            for species, compartment in amounts.items():
-                if compartment == name and name not in given and species not in self.model.assigned:
-                    free[species] = free[species] / free[name]
-        missing = {
-            name for name in settable - {*given, *self.model.assigned} if np.isnan(self.model.initial[name].value)
-        }
-        if missing:
-            raise InputError(
-                f"No value at the start for {', '.join(sorted(missing))}; give one in the model or in `parameters`."
-            )
-        return self._columns(free, members)
 
-    def _columns(self, free: Mapping[str, Floats], members: int) -> tuple[Floats, Floats]:
-        """States as amounts `[M, S]` and constants `[M, P]` of values as they are read."""
-        p = np.array([free[name] for name in self.parameters]).reshape(len(self.parameters), members).T.copy()
-        x = np.array([free[name] for name in self.states]).reshape(len(self.states), members).T.copy()
-        held = self.volumes >= 0
-        x[:, held] *= p[:, self.volumes[held]]
-        return x, p
+        def assigned(name: str, free: Mapping[str, Floats]) -> Floats:
+            x, p = columns(free, self.parameters, self.states, self.volumes, members)
+            return self._runner.read(x, p, time=time, selection=INITIAL + name)
+
+        return start(self.model, given, states=self.states, volumes=self.volumes, members=members, assigned=assigned)
 
     def run(self, x: Floats, p: Floats, times: Sequence[float], *, rtol: float, atol: float, held: bool = False) -> Run:
         """See `Engine.run`. `atol` is CVODE's for each concentration (for the amount where an id means an amount)."""
