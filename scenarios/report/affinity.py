@@ -41,9 +41,9 @@ def parts(contents: Contents) -> list[object]:
         inside = int(((low <= measured) & (measured <= high) & both).sum())
         found.append(
             paragraph(
-                f"Each of {int(both.sum())} measured compounds, predicted by a model that has not seen it: {inside} of {int(both.sum())} "
-                f"lie inside their 95{SPACE}% interval. ",
-                _limits(contents),
+                f"Each of {int(both.sum())} measured compounds, predicted by a model that has not seen it. ",
+                _limits(contents)
+                or f"{inside} of {int(both.sum())} lie inside their 95{SPACE}% interval; so few cannot certify that intervals cover.",
                 " Compounds with a measured IC50 are ranked by it; the model serves those without.",
             )
         )
@@ -116,7 +116,7 @@ def _limits(contents: Contents) -> str:
     """What the scores cannot say, as the result tells it."""
     said = contents.data("affinity")
     told = str(said.get("limits", "")).strip() if isinstance(said, dict) else ""
-    return told or "So few compounds cannot certify that the intervals cover."
+    return told
 
 
 def _baselines(contents: Contents) -> list[object]:
@@ -128,10 +128,14 @@ def _baselines(contents: Contents) -> list[object]:
     if not rows:
         return []
     keys = list(dict.fromkeys(str(key) for row in rows for key in row))
+    caption = "Left out one at a time, beside simple guesses"
+    if "n" in keys and len({row.get("n") for row in rows}) == 1:  # the same for all: it belongs above the table
+        keys.remove("n")
+        caption = f"{rows[0]['n']} compounds, left out one at a time, beside simple guesses"
     numeric = {key: any(isinstance(row.get(key), (int, float)) for row in rows) for key in keys}
     columns = [Column(HEADERS.get(str(key), str(key).replace("_", " ")), numeric=numeric[key]) for key in keys]
     shown = [[_score(key, row.get(key)) for key in keys] for row in rows]
-    return [table(columns, shown, caption="Left out one at a time, beside simple guesses", id="affinity-baselines")]
+    return [table(columns, shown, caption=caption, id="affinity-baselines")]
 
 
 def _score(key: str, value: object) -> Cell:

@@ -185,24 +185,14 @@ class Contents:
         found = next((arm for arm in self.arms if arm.name == named), None)
         return found or (self.ranked[0] if self.ranked else None)
 
-    @cached_property
-    def vehicle(self) -> Treated | None:
-        """The arm without the drug, in the line that is judged."""
-        return self._reference("vehicle")
-
-    @cached_property
-    def positive_control(self) -> Treated | None:
-        """The arm with all of the signal removed, in the line that is judged."""
-        return self._reference("positive_control")
-
-    def _reference(self, which: str) -> Treated | None:
+    def references(self, cell_line: str) -> tuple[Treated, ...]:
+        """Vehicle and positive control of a cell line, as far as it has them."""
         if self.goal is None:
-            return None
-        treatment = str(getattr(self.goal, which))
-        for arm in self.arms:
-            if arm.treatment == treatment and arm.cell_line in (self.judged_line, "") and not arm.measured:
-                return arm
-        return None
+            return ()
+        asked = (self.goal.vehicle, self.goal.positive_control)
+        ours = [arm for arm in self.arms if arm.cell_line == cell_line and not arm.measured]
+        found = (next((arm for arm in ours if arm.treatment == treatment), None) for treatment in asked)
+        return tuple(arm for arm in found if arm is not None)
 
     @cached_property
     def judged_line(self) -> str:

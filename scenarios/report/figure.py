@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,11 +39,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class View:
-    """What one choice adds to the panels, in their order."""
+    """What one choice adds to the panels, in their order; `behind` names what several choices share."""
 
     label: str
     traces: Sequence[Sequence[Trace]]
     group: str = ""
+    behind: str = ""
     layouts: Sequence[Layout] = ()
 
 
@@ -68,6 +69,7 @@ class Figure:
         caption: what it shows and how to read it.
         choice: what the reader chooses among `views`.
         chosen: which view is shown first.
+        backgrounds: what is drawn behind a view, by the name that the view gives.
         columns: panels side by side where there is room, 1 to 3; 0 lets their number decide.
     """
 
@@ -80,12 +82,14 @@ class Figure:
     views: Sequence[View] = ()
     chosen: int = 0
     columns: int = 0
+    backgrounds: Mapping[str, Sequence[Sequence[Trace]]] = field(default_factory=dict)
 
     def html(self) -> Markup:
         """The figure as it stands on the page."""
         spec = {
             "panels": [{"traces": panel.traces, "layout": panel.layout} for panel in self.panels],
-            "views": [{"traces": view.traces, "layouts": view.layouts} for view in self.views],
+            "views": [{"traces": view.traces, "layouts": view.layouts, "behind": view.behind} for view in self.views],
+            "backgrounds": self.backgrounds,
         }
         plots = [
             element(
@@ -103,7 +107,8 @@ class Figure:
             )
             for n, panel in enumerate(self.panels)
         ]
-        columns = min(self.columns or sum(not panel.wide for panel in self.panels), 3)
+        narrow = sum(not panel.wide for panel in self.panels)
+        columns = min(self.columns or (2 if narrow == 4 else narrow), 3)
         return element(
             "figure",
             element("div", self._choice(), self._legend(), class_="controls") if self.views or self.legend else "",

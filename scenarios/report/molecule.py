@@ -50,7 +50,7 @@ def _rates(contents: Contents) -> list[object]:
             f"the assumed kon of one compound spans a factor of {factor} (5–95{SPACE}%), with a median "
             f"{significant(float(np.nanmedian(limit[order] / median)), 2)} times below the limit"
         )
-    sentence = "; ".join(words) + ". " + _verdict(contents)
+    sentence = "; ".join(words) + ". " + _verdict(contents, limit)
     error = contents.numbers("sigma_ln_k_D")[order] if contents.has("sigma_ln_k_D") else np.full(len(order), np.nan)
     mean = limit[order]
     traces.append(
@@ -124,20 +124,22 @@ def _compounds(contents: Contents) -> object:
     )
 
 
-def _verdict(contents: Contents) -> str:
-    """Which of the two matters, from the share of the answer's variance that kinetics carries."""
+def _verdict(contents: Contents, limit: np.ndarray) -> str:
+    """Which of the two matters, and how much kinetics as a whole carries of the answer's variance."""
+    if not contents.has("kon"):
+        return ""
+    low, high = quantiles(contents.numbers("kon"), (0.05, 0.95))
+    assumed = float(np.nanmedian(high / low)) > _spread(limit)
+    said = (
+        "What matters is the assumption: beside it the simulated differences are small."
+        if assumed
+        else "What matters is the simulated limit: it differs more between compounds than what is assumed."
+    )
     if contents.has("source", "total_order") and "kinetics" in contents.texts("source"):
         share = float(contents.numbers("total_order")[contents.texts("source").index("kinetics")])
         if np.isfinite(share):
-            return (
-                "What matters is the assumption: the spheres' differences are small beside it. "
-                f"Kinetics as a whole carries {percent(max(share, 0.0))} of the answer's variance (total order)."
-            )
-    return (
-        "Where kinetics matters, it is the assumption that matters, not the simulated limit."
-        if contents.has("kon")
-        else ""
-    )
+            said += f" Kinetics as a whole carries {percent(max(share, 0.0))} of the answer's variance (total order)."
+    return said
 
 
 def _spread(values: np.ndarray) -> float:

@@ -64,7 +64,8 @@
     const view = select ? spec.views[Number(select.value)] : null;
     return Promise.all(plots.map((plot, n) => {
       const panel = spec.panels[n];
-      const traces = [...panel.traces, ...(view ? view.traces[n] || [] : [])];
+      const behind = (view && spec.backgrounds[view.behind]) || [];
+      const traces = [...panel.traces, ...(behind[n] || []), ...(view ? view.traces[n] || [] : [])];
       const layout = merged(merged(base, panel.layout), view && view.layouts[n]);
       const shown = traces.map((t) => ({ ...t, visible: !hidden.has(t.legendgroup) }));
       const name = (element.id + "-" + n);

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scenarios.arm import MEASURED_SUFFIX
 from scenarios.report.contents import Contents, Treated
 from scenarios.report.dose_series import dose_series
 from scenarios.report.figure import COLOURS, DASHES, Entry, Figure, Layout, Panel, Trace, View, band, label, level, line
+from scenarios.report.markup import element
 from scenarios.report.number import SPACE, plain, significant
 from scenarios.report.quantile import quantiles
 from scenarios.report.section import Section, paragraph
@@ -20,6 +22,9 @@ SIDE_BY_SIDE = 6
 
 APART = 4.0
 """Beyond this ratio of their highest values, cell lines do not share a scale: the lower one would be flat."""
+
+NOTHING = 1e-6
+"""Share of the highest value below which a readout is nothing."""
 
 NUMBERS = 400_000
 """Numbers that the choice of all arms may hold; beyond it times are thinned, then arms left to the Zarr result."""
@@ -36,11 +41,13 @@ def section(contents: Contents) -> Section | None:
         paragraph(f"Lines are the median cell, bands span 5–95{SPACE}% of {contents.members} virtual cells.", lead=True)
     ]
     plain_arms = [arm for arm in contents.arms if not arm.measured]
-    parts += [_side_by_side(contents, bands, plain_arms)] if plain_arms else []
-    parts += [_measured(contents, bands)] if any(arm.measured for arm in contents.arms) else []
+    if plain_arms:
+        parts += [element("h3", "Treatments side by side"), _side_by_side(contents, bands, plain_arms)]
+    if any(arm.measured for arm in contents.arms):
+        parts += [element("h3", "The measured protocol"), _measured(contents, bands)]
     # a choice of what is drawn already would be idle
     if len(contents.arms) > SIDE_BY_SIDE or len({arm.treatment for arm in plain_arms}) < len(plain_arms):
-        parts.append(_explorer(contents, bands))
+        parts += [element("h3", "Any arm"), _explorer(contents, bands)]
     return Section("time-courses", "Time courses", "Time courses", tuple(parts))
 
 
@@ -79,7 +86,10 @@ def _side_by_side(contents: Contents, bands: dict[str, np.ndarray], arms: Sequen
     )
     for readout in contents.readouts:
         for cell_line in lines:
-            top = max(tops[readout, one] for one in (lines if shared else [cell_line]))
+            highest = max(tops[readout, one] for one in lines)
+            # what is a rounding error beside another line is zero, and not to be blown up
+            own = not shared and tops[readout, cell_line] > NOTHING * highest
+            top = tops[readout, cell_line] if own else highest
             traces: list[Trace] = []
             for arm in (arm for arm in chosen if arm.cell_line == cell_line):
                 colour, dash = styles[arm.treatment]
@@ -115,6 +125,12 @@ def _top(levels: np.ndarray, arms: Sequence[Treated]) -> float:
     return max(float(np.nanmax(levels[2][[arm.index for arm in arms]], initial=0.0)), 1e-300)
 
 
+def _scale(levels: np.ndarray, arms: Sequence[Treated]) -> float:
+    """The top of an axis: the highest value of these arms, or of all where theirs is nothing."""
+    highest, own = float(np.nanmax(levels[2], initial=0.0)), _top(levels, arms)
+    return own if own > NOTHING * highest else max(highest, 1e-300)
+
+
 def _course(
     times: np.ndarray, levels: np.ndarray, arm: Treated, colour: str, dash: str, group: int | str
 ) -> list[Trace]:
@@ -126,13 +142,18 @@ def _course(
     ]
 
 
-def _layout(contents: Contents, readout: str, top: float, *, start: float | None = None) -> Layout:
+def _layout(
+    contents: Contents, readout: str, top: float, *, start: float | None = None, narrow: bool = False
+) -> Layout:
     times = contents.times
     first = float(times.min()) if start is None else start
-    axis: Layout = {"title": {"text": "time from the stimulus [min]"}, "range": [first, float(times.max())]}
     span = float(times.max()) - first
+    axis: Layout = {
+        "title": {"text": "time from the stimulus [min]"},
+        "range": [first, float(times.max()) + 0.02 * span],
+    }
     if 200 <= span <= 1000:  # hours are how people read minutes
-        axis["dtick"] = 60
+        axis["dtick"] = 120 if narrow else 60
     stimulus = [level(0.0, vertical=True)] if first < 0 <= float(times.max()) else []
     return {
         "xaxis": axis,
@@ -160,8 +181,8 @@ def _measured(contents: Contents, bands: dict[str, np.ndarray]) -> object:
             if here is not None:
                 traces += [_dots(here, name, n) for n, name in enumerate(sets) if name in here["set"]]
                 drawn += len(here["value"])
-            title = f"{arm.name if arm.cell_line in arm.name else f'{arm.cell_line} · {arm.name}'} · {readout}"
-            title = title.replace(" (measured protocol)", "")
+            treatment = arm.treatment.replace(MEASURED_SUFFIX, "")
+            title = " · ".join(filter(None, (readout, arm.cell_line, treatment)))
             layout = _layout(contents, readout, max(ends), start=max(-10.0, float(contents.times.min())))
             panels.append(Panel(title, traces, layout, height=240))
     held = int(contents.dataset.sizes.get("point", 0))
@@ -175,8 +196,8 @@ def _measured(contents: Contents, bands: dict[str, np.ndarray]) -> object:
         alt=f"The measured protocol: {len(arms)} arms with {drawn} measured points.",
         panels=panels,
         legend=legend,
-        caption="The measured protocol: the drug comes together with the stimulus. Only these arms repeat an experiment, so only they "
-        f"are drawn over measured points; all other treatments go beyond what was measured.{rest}",
+        caption="Only these arms repeat an experiment, so only they are drawn over measured points; all other treatments go "
+        f"beyond what was measured.{rest}",
     ).html()
 
 
@@ -225,45 +246,56 @@ def _dots(points: dict[str, list], name: str, n: int) -> Trace:
 
 
 def _explorer(contents: Contents, bands: dict[str, np.ndarray]) -> object:
-    """Any arm by choice, over the vehicle and the positive control of its line."""
+    """Any arm by choice, over the vehicle and the positive control of its own line."""
     keep, arms, cut = _budget(contents)
-    references = [arm for arm in (contents.vehicle, contents.positive_control) if arm is not None]
-    styles = (("@muted", "solid"), ("@green", "dash"))
-    panels = []
-    for readout in contents.readouts:
-        traces: list[Trace] = []
-        for arm, (colour, dash) in zip(references, styles, strict=False):
-            traces += _course(contents.times, bands[readout][:, arm.index], arm, colour, dash, arm.role)
-        top = float(np.nanmax(bands[readout][2], initial=0.0))
-        panels.append(Panel(contents.named(readout), traces, _layout(contents, readout, max(top, 1e-300)), height=260))
-    times = contents.times[keep]
+    readouts, times = contents.readouts, contents.times[keep]
+    narrow = len(readouts) == 3 or len(readouts) > 4
+    panels = [
+        Panel(contents.named(name), (), _layout(contents, name, 1.0, narrow=narrow), height=260) for name in readouts
+    ]
+    lines = list(dict.fromkeys(arm.cell_line for arm in contents.arms))
+    goal = contents.goal
+    styles = {goal.vehicle: ("@muted", "solid"), goal.positive_control: ("@green", "dash")} if goal is not None else {}
+    backgrounds: dict[str, list[list[Trace]]] = {}
+    scales: dict[str, list[Layout]] = {}
+    for cell_line in lines:
+        references = contents.references(cell_line)
+        backgrounds[cell_line] = [
+            [
+                trace
+                for arm in references
+                for trace in _course(
+                    contents.times, bands[name][:, arm.index], arm, *styles[arm.treatment], arm.treatment
+                )
+            ]
+            for name in readouts
+        ]
+        tops = [_scale(bands[name], [arm for arm in contents.arms if arm.cell_line == cell_line]) for name in readouts]
+        scales[cell_line] = [{"yaxis": {"range": [0, float(f"{1.06 * top:.4g}")]}} for top in tops]
     views = []
     for arm in arms:
         name = f"{arm.compound} · {arm.label.removeprefix(arm.compound).strip()}" if arm.compound else arm.name
         group = " · ".join(filter(None, (arm.cell_line, arm.treatment))) if arm.compound else arm.cell_line
         courses = [
             _course(times, bands[readout][:, arm.index][:, keep], arm, "@blue", "solid", "chosen")
-            for readout in contents.readouts
+            for readout in readouts
         ]
-        views.append(View(name, courses, group=group))
+        views.append(View(name, courses, group=group, behind=arm.cell_line, layouts=scales[arm.cell_line]))
     legend = [Entry("chosen", "the chosen arm", "@blue")]
-    legend += [
-        Entry(arm.role, f"{arm.treatment}, {arm.cell_line}", *style)
-        for arm, style in zip(references, styles, strict=False)
-    ]
+    legend += [Entry(treatment, treatment, *style) for treatment, style in styles.items()]
     first = [n for n, arm in enumerate(arms) if arm.role == "treatment" and arm.cell_line == contents.judged_line]
     chosen = arms.index(contents.winner) if contents.winner in arms else (first or [0])[0]
+    over = ", over vehicle and positive control of the same line as far as it has them" if styles else ""
     return Figure(
         id="time-any",
         alt=f"Time courses of the chosen arm among {len(arms)}; shown first: {arms[chosen].name}.",
         panels=panels,
-        legend=legend if references else (),
-        choice="Any arm",
+        legend=legend if styles else (),
+        choice="Arm",
         views=views,
         chosen=chosen,
-        caption=f"Every arm of the result, over the references of {contents.judged_line or 'the cell'}.{cut}"
-        if references
-        else f"Every arm of the result.{cut}",
+        backgrounds=backgrounds,
+        caption=f"Every arm of the result{over}. Each line has its own scale.{cut}",
     ).html()
 
 

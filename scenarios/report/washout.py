@@ -80,7 +80,7 @@ def section(contents: Contents) -> Section | None:
         f"compound the residence time is as uncertain as its rates.{outside}",
     )
     lead = paragraph(
-        "The compound is taken away at the stimulus. What stays bound then depends on how slowly it leaves, "
+        "The compound is given and taken away. What stays bound then depends on how slowly it leaves, "
         "1/koff, and not only on how tightly it binds. ",
         words,
         lead=True,
