@@ -180,6 +180,25 @@ def train(
     print(f"wrote {training.train(asked, out=out)}")
 
 
+@app.command(name="fit-uncertainty")
+def fit_uncertainty(
+    petab: Annotated[
+        Path, typer.Argument(metavar="PETAB.yaml", help="A fit: a parameter estimation problem in PEtab 1.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where the table of parameters goes, e.g. fit.csv.")],
+    factors: Annotated[Path, typer.Option(help="Where the table of joint draws goes, e.g. fit_factor.csv.")],
+    draws: Annotated[int, typer.Option(min=10, max=100_000, help="How many draws.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 1,
+    model_values: Annotated[
+        bool, typer.Option("--model-values", help="Take best values from the model's file, not from the table.")
+    ] = False,
+) -> None:
+    """Find what measured points leave open of a fit's parameters, as tables that a scenario draws from."""
+    from scenarios.commands.fit_uncertainty import write
+
+    write(petab, out=out, factors=factors, draws=draws, seed=seed, model_values=model_values)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, and never shows a traceback unless TWIN_DEBUG=1 asks for it."""
     one_thread_each()  # before anything numerical is imported: the same bits here as in worker processes

@@ -9,10 +9,12 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scenarios.fit import Fit
+from scenarios.measurement import Measurement
 from scenarios.problem import Fault, Problem, near, one_of
 from scenarios.problem import Path as KeyPath
 from scenarios.quantity import read
-from twin.errors import UnitError
+from twin.errors import InputError, UnitError
 from twin.units import check_unit
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ def problems(scenario: Scenario) -> list[Problem]:
     found += _uncertainty(scenario)
     found += _arms(scenario)
     found += _answer(scenario)
+    if not found:
+        found += _tables(scenario)
     return found
 
 
@@ -265,6 +269,37 @@ def _arms(scenario: Scenario) -> Iterator[Problem]:
             yield Problem(("arms", position), text)
 
 
+def _tables(scenario: Scenario) -> Iterator[Problem]:
+    """Fits and measured points, read to the last row."""
+    for name, group in scenario.uncertainty.items():
+        if group.table is not None:
+            try:
+                fit = Fit.read(scenario.path(group.table), group.factors and scenario.path(group.factors))
+            except InputError as error:
+                yield Problem(("uncertainty", name, "table"), str(error))
+                continue
+            for parameter in group.parameters:
+                if parameter in fit.drawn and not group.parameters[parameter].relative:
+                    text = f"{parameter!r} is drawn by {group.table} too; keep one, or let it spread with `lognormal: {{cv: …}}`."
+                    yield Problem(("uncertainty", name, "parameters", parameter), text)
+    if scenario.measured is not None:
+        arms = {
+            (line, t.treatment)
+            for t in scenario.treatments
+            if t.protocol == "measured"
+            for line in t.cell_line or scenario.lines
+        }
+        try:
+            Measurement.read(scenario.path(scenario.measured.table)).check(
+                arms=arms,
+                readouts=scenario.readouts,
+                start_min=scenario.time.start_min,
+                end_min=scenario.time.end_min,
+            )
+        except InputError as error:
+            yield Problem(("measured", "table"), str(error))
+
+
 def _answer(scenario: Scenario) -> Iterator[Problem]:
     goal = scenario.answer
     if goal is None:
@@ -369,6 +404,9 @@ def _settable(scenario: Scenario) -> Iterator[tuple[KeyPath, str]]:
         yield from ((("cell_lines", line, name), name) for name in values)
     for group_name, group in scenario.uncertainty.items():
         yield from ((("uncertainty", group_name, "parameters", name), name) for name in group.parameters)
+        if group.table is not None:
+            fit = Fit.read(scenario.path(group.table), group.factors and scenario.path(group.factors))
+            yield from ((("uncertainty", group_name, "table"), name) for name in fit.drawn)
     if scenario.compounds is not None:
         for key in ("dose", "kon", "koff"):
             yield ("compounds", key), str(getattr(scenario.compounds, key))
