@@ -197,8 +197,16 @@ def _measured(contents: Contents, bands: dict[str, np.ndarray]) -> object:
         panels=panels,
         legend=legend,
         caption="Only these arms repeat an experiment, so only they are drawn over measured points; all other treatments go "
-        f"beyond what was measured.{rest}",
+        f"beyond what was measured.{rest} {_remarks(contents)}",
     ).html()
+
+
+def _remarks(contents: Contents) -> str:
+    """What the result says of its measured points: source, and how values were made comparable."""
+    if not contents.has("measured_value"):
+        return ""
+    said = contents.dataset["measured_value"].attrs
+    return " ".join(str(said[key]).strip() for key in ("comment", "source") if said.get(key))
 
 
 def _points(contents: Contents) -> dict[tuple[str, str], dict[str, list]]:

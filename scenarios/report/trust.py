@@ -8,21 +8,32 @@ import numpy as np
 
 from scenarios.report.contents import Contents
 from scenarios.report.markup import Markup, element
-from scenarios.report.number import count, percent, significant
-from scenarios.report.section import Section, definitions, paragraph
+from scenarios.report.number import NONE, SPACE, count, percent, significant
+from scenarios.report.section import Section, definitions, folded, paragraph
 from scenarios.report.table import Cell, Column, table
 
 WORDS: dict[str, str] = {
+    "choice": "Who answers",
     "tolerance": "Tolerance",
-    "coverage": "Coverage on held-out simulations",
+    "coverage": "Unseen cells that the gate vouches for",
     "share": "Share of cells the emulator answered",
     "share_answered": "Share of cells the emulator answered",
-    "share_vouched": "Share of cells the gate vouches for",
+    "share_wrong": "Of these beyond the tolerance",
+    "share_wrong_limit": "At most, with 95 % confidence",
+    "within": "All unseen cells within the tolerance",
     "speed_up": "Speed-up over mechanism",
-    "error_quantiles": "Error on held-out simulations",
-    "held_out": "Held-out simulations",
+    "mechanism_ms": "One course by mechanism",
+    "emulator_ms": "One course by emulator",
+    "start_up_s": "Starting the emulator costs",
+    "risk": "The gate's promise: at most wrong",
+    "confidence": "With confidence",
+    "calibration_limit": "Upper limit at calibration",
 }
-SHARES = ("tolerance", "coverage", "share", "error")
+"""Names of what is told of the emulator, in the order in which it reads best; others follow."""
+
+SHARES = ("tolerance", "coverage", "share", "within", "risk", "confidence", "calibration_limit")
+UNITS = {"_ms": f"{SPACE}ms", "_s": f"{SPACE}s", "speed_up": "×"}
+ERRORS = {"q50": "Median", "q90": f"90{SPACE}%", "q99": f"99{SPACE}%"}
 
 
 def section(contents: Contents) -> Section | None:
@@ -30,21 +41,58 @@ def section(contents: Contents) -> Section | None:
     parts: list[object] = []
     trust = contents.data("trust")
     if isinstance(trust, dict) and trust:
-        sentence = trust.get("decision")
-        parts += [paragraph(str(sentence), lead=True)] if sentence else []
+        parts += [paragraph(str(trust["decision"]), lead=True)] if trust.get("decision") else []
+        plain = {key: trust[key] for key in (*WORDS, *trust) if key in trust and not isinstance(trust[key], dict)}
+        plain.pop("decision", None)
         parts.append(
             definitions(
-                {
-                    WORDS.get(str(key), str(key).replace("_", " ")): _value(str(key), value)
-                    for key, value in trust.items()
-                    if key != "decision"
-                }
+                {WORDS.get(key, str(key).replace("_", " ")): _value(str(key), value) for key, value in plain.items()}
             )
         )
+        parts += _errors(trust)
+        rest = {
+            key: value
+            for key, value in trust.items()
+            if isinstance(value, dict) and key not in ("error", "error_vouched", "baselines")
+        }
+        parts += [
+            folded(
+                str(key).replace("_", " ").capitalize(),
+                definitions({str(name): _value(str(name), one) for name, one in value.items()}),
+            )
+            for key, value in rest.items()
+        ]
     # where mechanism answered everything and nothing else was asked, there is nothing to say
     if contents.has("answered_by") and (parts or contents.numbers("answered_by").any() or set_aside(contents)):
         parts.append(_who(contents))
     return Section("trust", "Mechanism or emulator", "Trust", tuple(parts)) if parts else None
+
+
+def _errors(trust: dict[str, Any]) -> list[object]:
+    """Errors of the emulator beside those of simpler rules."""
+    named = {
+        "emulator, all unseen cells": trust.get("error"),
+        "emulator, where the gate vouches": trust.get("error_vouched"),
+    }
+    named |= {str(name): errors for name, errors in (trust.get("baselines") or {}).items()}
+    told = {name: errors for name, errors in named.items() if isinstance(errors, dict)}
+    if not told:
+        return []
+    columns = [
+        Column("Answers by"),
+        *(Column(header, "of a readout's span", numeric=True) for header in ERRORS.values()),
+    ]
+    rows = [[name, *(Cell(*_share(errors.get(key))) for key in ERRORS)] for name, errors in told.items()]
+    return [
+        table(
+            columns, rows, caption="Largest error of a course, on cells never seen", id="trust-errors", sortable=False
+        )
+    ]
+
+
+def _share(value: Any) -> tuple[str, float]:
+    number = float(value) if isinstance(value, (int, float)) else float("nan")
+    return (f"{significant(100 * number, 2)}{SPACE}%" if np.isfinite(number) else NONE), number
 
 
 def _value(key: str, value: Any) -> object:
@@ -55,10 +103,14 @@ def _value(key: str, value: Any) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
-        number = float(value)
-        if key.startswith(SHARES) and 0 <= number <= 1:
-            return f"{significant(100 * number, 2)} %" if number < 0.1 else percent(number)
-        return f"{significant(number, 2)}×" if key.startswith("speed") else significant(number, 3)
+        if key.startswith(SHARES) and 0 <= value <= 1:
+            return f"{significant(100 * float(value), 2)}{SPACE}%" if value < 0.1 else percent(float(value))
+        units = next((text for ending, text in UNITS.items() if key.endswith(ending)), "")
+        return (
+            f"{significant(float(value), 2 if units else 3)}{units}"
+            if isinstance(value, float)
+            else f"{count(value)}{units}"
+        )
     return "" if value is None else str(value)
 
 
