@@ -115,19 +115,20 @@ def build(scenario: Scenario) -> Build:
         raise InputError("; ".join(problem.text for problem in found))
     readouts = tuple((name, readout.expression or name) for name, readout in scenario.readouts.items())
     units = {**cell.units, **{name: readout.units for name, readout in scenario.readouts.items() if readout.units}}
-    built = Build(scenario, _engine(scenario.model_text, readouts, tuple(units.items()), cell.time_units))
+    built = Build(scenario, _engine(cell.engine, scenario.model_text, readouts, tuple(units.items()), cell.time_units))
     _check_rates(built)
     return built
 
 
 @cache
 def _engine(
-    text: str, readouts: tuple[tuple[str, str], ...], units: tuple[tuple[str, str], ...], time_units: str
+    kind: str, text: str, readouts: tuple[tuple[str, str], ...], units: tuple[tuple[str, str], ...], time_units: str
 ) -> Engine:
-    """The scenario's engine, compiled once per process."""
-    from simulators.reaction import RoadRunnerEngine
+    """The scenario's engine, made once per process; `auto` is our own, which runs whatever can be stepped at all."""
+    from simulators.reaction import EnsembleEngine, RoadRunnerEngine
 
-    return RoadRunnerEngine(text, readouts=dict(readouts), units=dict(units), time_units=time_units)
+    engine = RoadRunnerEngine if kind == "roadrunner" else EnsembleEngine
+    return engine(text, readouts=dict(readouts), units=dict(units), time_units=time_units)
 
 
 def _check_rates(built: Build) -> None:

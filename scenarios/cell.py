@@ -26,7 +26,9 @@ class Cell(Part):
     antimony: Annotated[str, Field(strict=True, min_length=1)] | None = Field(
         None, description="instead of a file: a small model written here, in Antimony"
     )
-    engine: Literal["auto", "roadrunner"] = Field("auto", description="which engine integrates it")
+    engine: Literal["auto", "ensemble", "roadrunner"] = Field(
+        "auto", description="which engine integrates it: our own for ensembles (auto), or libRoadRunner"
+    )
     relative_tolerance: Tolerance = Field(1e-8, description="of the integrator")
     absolute_tolerance: Tolerance = Field(1e-10, description="of the integrator, in the model's units")
     time_units: Literal["s", "min", "h", "day"] = Field("min", description="time unit of the model")

@@ -115,3 +115,7 @@ class Engine(Protocol):
     def rates(self, x: Floats, p: Floats, *, time: float) -> Floats:
         """d`x`/dt `[M, S]`."""
         ...
+
+    def jacobian(self, x: Floats, p: Floats, *, time: float) -> Floats:
+        """∂(d`x`/dt)/∂`x` `[M, S, S]`, exact or by differences."""
+        ...

@@ -82,7 +82,7 @@ def _polished(
         rows = np.flatnonzero(trying)
         if not len(rows):
             break
-        step = _step(engine, x[rows], p[rows], time, limit, floor[rows])
+        step = _step(engine, x[rows], p[rows], time, limit)
         x[rows] += step
         away = np.abs(x[rows] - start[rows]) > _NEAR * np.abs(start[rows]) + floor[rows]
         done = (np.abs(step) <= tolerance * np.abs(x[rows]) + floor[rows]).all(axis=1)
@@ -92,15 +92,11 @@ def _polished(
     return settled, x
 
 
-def _step(engine: Engine, x: Floats, p: Floats, time: float, limit: float, floor: Floats) -> Floats:
-    """The implicit Euler step of the length `limit` `[M, S]`; its Jacobian by forward differences."""
-    members, states = x.shape
+def _step(engine: Engine, x: Floats, p: Floats, time: float, limit: float) -> Floats:
+    """The implicit Euler step of the length `limit` `[M, S]`."""
+    states = x.shape[1]
     rates = engine.rates(x, p, time=time)
-    jacobian = np.empty((members, states, states))
-    for s in range(states):
-        moved = x.copy()
-        moved[:, s] += np.sqrt(np.finfo(float).eps) * np.maximum(np.abs(x[:, s]), floor[:, s])
-        jacobian[:, :, s] = (engine.rates(moved, p, time=time) - rates) / (moved[:, s] - x[:, s])[:, None]
+    jacobian = engine.jacobian(x, p, time=time)
     steps = np.full_like(x, np.nan)
     fine = np.flatnonzero(np.isfinite(jacobian).all(axis=(1, 2)) & np.isfinite(rates).all(axis=1))
     for m in fine:
