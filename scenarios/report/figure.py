@@ -129,7 +129,8 @@ class Figure:
             element("optgroup", *options, label=group) if group else join(options) for group, options in groups.items()
         )
         select = element("select", options, id=f"{self.id}-choice", autocomplete="off")
-        return element("label", element("span", self.choice), select, for_=f"{self.id}-choice")
+        printed = element("span", class_="printed")  # a select does not print well: the script copies its choice here
+        return element("label", element("span", self.choice), select, printed, for_=f"{self.id}-choice")
 
     def _legend(self) -> Markup:
         if not self.legend:

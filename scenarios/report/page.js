@@ -69,6 +69,7 @@
       const layout = merged(merged(base, panel.layout), view && view.layouts[n]);
       const shown = traces.map((t) => ({ ...t, visible: !hidden.has(t.legendgroup) }));
       const name = (element.id + "-" + n);
+      if (root.classList.contains("printing")) Object.assign(layout, { width: plot.clientWidth, height: plot.clientHeight });
       const own = { ...config, toImageButtonOptions: { filename: name, scale: 2 } };
       return Plotly.react(plot, painted(shown, style), painted(layout, style), own);
     }));
@@ -87,10 +88,25 @@
     }
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
-  matchMedia("print").addEventListener("change", () => drawAll());
+  // the print layout is not known before printing: figures are redrawn for the width and colours of paper
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details")) details.open = true;
-    for (const plot of document.querySelectorAll(".plot")) Plotly.Plots.resize(plot);
+    root.classList.add("printing");
+    for (const details of document.querySelectorAll("details:not([open])")) {
+      details.open = true;
+      details.dataset.shut = "";
+    }
+    for (const select of document.querySelectorAll("select")) {
+      select.nextElementSibling.textContent = select.selectedOptions[0].textContent;
+    }
+    drawAll();
+  });
+  addEventListener("afterprint", () => {
+    root.classList.remove("printing");
+    for (const details of document.querySelectorAll("details[data-shut]")) {
+      details.open = false;
+      delete details.dataset.shut;
+    }
+    drawAll();
   });
 
   // --- tables
@@ -98,7 +114,11 @@
     const unfold = table.parentElement.querySelector(".unfold");
     if (unfold) {
       table.classList.add("folded");
-      unfold.addEventListener("click", () => { table.classList.remove("folded"); unfold.remove(); });
+      unfold.addEventListener("click", () => {
+        table.classList.remove("folded");
+        table.parentElement.querySelector(".printed")?.remove();
+        unfold.remove();
+      });
     }
     if (!table.classList.contains("sortable")) continue;
     const rows = [...table.tBodies[0].rows];

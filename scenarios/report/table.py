@@ -82,6 +82,7 @@ def table(
             class_="sortable" if sortable else None,
         ),
         button,
+        element("p", f"The first {shown} of {len(rows)} rows; the page holds all.", class_="printed") if hidden else "",
         class_="table",
         tabindex="0",
         role="region",
