@@ -49,6 +49,8 @@ class Settings:
     Args:
         b, q: radii of the starting and the outer sphere, in contact distances.
         finest: smallest step σ, as a part of the patch's radius (of the contact distance, if that is smaller).
+        coarsest: largest step σ, in contact distances.
+        reach: σ between the two, as a part of the distance to the patch.
         slots: copies that move at the same time.
         batch: trajectories between two looks at the error.
         block: steps between two looks at the copies.
@@ -57,6 +59,8 @@ class Settings:
     b: float = 1.25
     q: float = 1.9
     finest: float = 0.05
+    coarsest: float = 0.25
+    reach: float = 0.35
     slots: int = 256
     batch: int = 256
     block: int = 10
@@ -93,8 +97,7 @@ def associate(
     contact = encounter.contact_nm
     b_nm, q_nm = numerics.b * contact, numerics.q * contact
     patch = min(1.0, 2 * math.sin(encounter.patch_half_angle / 2))
-    coarsest = 0.25
-    exterior = Exterior(encounter, b_nm=b_nm, q_nm=q_nm, beyond_nm=6 * coarsest * contact)
+    exterior = Exterior(encounter, b_nm=b_nm, q_nm=q_nm, beyond_nm=6 * numerics.coarsest * contact)
     batches = math.ceil(trajectories / numerics.batch)
     slots = min(numerics.slots, batches * numerics.batch)
     flight = _Flight(batches * numerics.batch, slots)
@@ -105,7 +108,8 @@ def associate(
         seed=1 + int(generator.integers(2**31 - 2)),
         temperature_K=temperature_K,
         finest=numerics.finest * patch,
-        coarsest=coarsest,
+        coarsest=numerics.coarsest,
+        reach=numerics.reach,
     )
     steps, counted, error = 0, 0, math.inf
     while counted < len(flight.outcome_N) and error > sigma_ln:

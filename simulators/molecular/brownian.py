@@ -51,8 +51,8 @@ class BrownianDynamics:
         seed: int,
         temperature_K: float = 298.15,
         finest: float,
-        coarsest: float = 0.25,
-        reach: float = 0.35,
+        coarsest: float,
+        reach: float,
     ) -> None:
         self.encounter = encounter
         self._kT = GAS_CONSTANT_KJ_MOL_K * temperature_K
