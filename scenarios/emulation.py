@@ -1,0 +1,91 @@
+"""Where a scenario's cells and its emulator meet: what a settled cell shows to an emulator, and which emulator may answer.
+
+Legend: `M` rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.simulator import State
+
+if TYPE_CHECKING:
+    from scenarios.build import Build
+    from scenarios.scenario import Scenario
+    from simulators.reaction import ReactionSimulator
+    from surrogates.emulator import Emulator
+
+Row = NDArray[np.float64]
+
+_DUST = 100.0  # times the integrator's absolute tolerance: amounts below are rounding, not information
+
+
+def cell_features(
+    cell: ReactionSimulator, state: State, fed: Mapping[str, Row] | None = None
+) -> tuple[dict[str, Row], dict[str, Row]]:
+    """What an emulator is told of cells before any change in time.
+
+    Args:
+        cell: the mechanism.
+        state: of the settled cells, `[M]` rows.
+        fed: what conduits will feed, in the model's units, e.g. rates of binding: name → `[M]`.
+
+    Returns:
+        Everything that the state holds, name → `[M]`; and the readouts, name → `[M]`.
+    """
+    x, p = state.arrays["x"], state.arrays["p"]
+    x = np.where(np.abs(x) < _DUST * cell.atol, 0.0, x)
+    found = {name: p[:, column].copy() for column, name in enumerate(cell.engine.parameters)}
+    found |= {name: x[:, column] for column, name in enumerate(cell.engine.states)}
+    _, seen = cell.step(state, {}, t0=0.0, t1=0.0)
+    return {**found, **(fed or {})}, {name: values[:, -1] for name, values in seen.items()}
+
+
+def mechanism_fingerprint(scenario: Scenario) -> str:
+    """SHA-256 of what makes a course besides the cell's own numbers and the arm: model, readouts, how cells settle."""
+    content = [
+        scenario.model_text,
+        {name: readout.expression or name for name, readout in scenario.readouts.items()},
+        scenario.cell.equilibrate,
+        scenario.equilibration,
+        scenario.cell.time_units,
+        scenario.time.start_min,
+    ]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def emulator_of(built: Build) -> Emulator | None:
+    """The scenario's emulator, at the scenario's tolerance; None where it names none.
+
+    Raises:
+        InputError: a checkpoint that is damaged, or another scenario's.
+    """
+    scenario = built.scenario
+    if scenario.emulator is None:
+        return None
+    from surrogates.emulator import Emulator
+
+    path = scenario.path(scenario.emulator.checkpoint)
+    emulator = Emulator.load(path, tolerance=scenario.emulator.tolerance_share)
+    emulator.domain.refuse_other(
+        mechanism=mechanism_fingerprint(scenario),
+        readouts=tuple(scenario.readouts),
+        names=(*built.engine.parameters, *built.engine.states),
+        until=scenario.sample_times[-1],
+        where=scenario.emulator.checkpoint,
+    )
+    return emulator
+
+
+def answers(built: Build, emulator: Emulator | None) -> bool:
+    """Whether the emulator is asked at all: as the scenario says, or for `auto` as measured when it was trained."""
+    if emulator is None or built.scenario.emulator is None:
+        return False
+    use = built.scenario.emulator.use
+    return use == "emulator" or (use == "auto" and emulator.report.choice == "emulator")
