@@ -48,7 +48,7 @@ class Contents:
     """A result as the page reads it.
 
     Args:
-        dataset: dims (arm, member, time); see `docs/result.md` for the variables.
+        dataset: dims (arm, member, time), with the variables that `scenarios/result.py` and the answer give it.
     """
 
     def __init__(self, dataset: xarray.Dataset) -> None:

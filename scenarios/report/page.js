@@ -40,7 +40,7 @@
   };
   const base = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "closest", dragmode: "zoom",
-    margin: { l: 58, r: 14, t: 14, b: 46 },
+    margin: { l: 58, r: 14, t: 22, b: 46 },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: "@muted/0.6", activecolor: "@ink" },
     font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: "@ink" },
     hoverlabel: { bgcolor: "@paper", bordercolor: "@muted", font: { color: "@ink", size: 12.5 }, align: "left" },
