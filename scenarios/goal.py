@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
 
 from scenarios.part import Id, Part, Word
+from scenarios.problem import near, one_of
 from scenarios.quantity import Count, Fraction, Time, fraction, minutes
+from twin.errors import InputError
+
+CELL_TO_CELL = "cell-to-cell"
+"""The source of uncertainty that differs between cells, unless a scenario says otherwise."""
 
 
 class Goal(Part):
@@ -23,6 +29,10 @@ class Goal(Part):
     engagement: Id | None = Field(None, description="readout that shows that the target is hit")
     shown: tuple[Id, ...] = Field((), description="further readouts on the page")
     washout_at: Time | None = Field(None, description="when wash-out arms are judged")
+    caveats: tuple[Word, ...] = Field(
+        (),
+        description="sentences that the answer says with its numbers: what it goes beyond, and what no code can know",
+    )
 
     @property
     def window_min(self) -> tuple[float, float]:
@@ -51,6 +61,24 @@ class VarianceSplit(Part):
     rows: Count = Field(128, description="rows of each Saltelli block")
     epistemic: Count = Field(40, description="draws of what is unknown, in the crossed design")
     cells: Count = Field(50, description="cells per such draw")
+    between_cells: tuple[Word, ...] | None = Field(
+        None, description="sources that differ between cells; all others are unknown. Left out: `cell-to-cell`"
+    )
+
+    def between_cells_of(self, sources: Collection[str]) -> tuple[str, ...]:
+        """Those of a scenario's sources that differ between cells.
+
+        Raises:
+            InputError: a source is named that the scenario does not draw.
+        """
+        if self.between_cells is None:
+            return tuple(name for name in sources if name == CELL_TO_CELL)
+        for name in self.between_cells:
+            if name not in sources:
+                raise InputError(
+                    f"variance.between_cells: no source {name!r};{near(name, sources)} expected {one_of(sources)}."
+                )
+        return tuple(name for name in sources if name in self.between_cells)
 
 
 class EmulatorChoice(Part):
