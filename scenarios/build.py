@@ -6,7 +6,7 @@ the conduits between them. `build` checks every name and unit of the scenario ag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenarios.consistency import model_problems
-from scenarios.problem import refusal
+from scenarios.problem import Problem, refusal
 from simulators.closed_form import Constant
 from twin.errors import InputError
 from twin.graph import Conduit, Twin
@@ -73,7 +73,7 @@ class Build:
             atol=asked.absolute_tolerance,
         )
 
-    def twin(self, cell: ReactionSimulator, *, kon: Row | None = None, koff: Row | None = None) -> Twin:
+    def twin(self, cell: ReactionSimulator, kon: Row | None = None, koff: Row | None = None) -> Twin:
         """The twin of one arm: the cell alone or, with a compound, fed with each cell's own rates of binding.
 
         Args:
@@ -90,6 +90,16 @@ class Build:
                 Conduit(f"{BINDING}.koff", f"{CELL}.{compounds.koff}"),
             ),
         )
+
+    def rates_in_model_units(self, kon: Row | None = None, koff: Row | None = None) -> dict[str, Row]:
+        """What the conduits of `twin` bring to the cell: name → value `[N]` in the model's units."""
+        compounds, units = self.scenario.compounds, self.scenario.cell.units
+        if kon is None or koff is None or compounds is None:
+            return {}
+        return {
+            compounds.kon: kon * factor(RATE_UNITS["kon"], units[compounds.kon]),
+            compounds.koff: koff * factor(RATE_UNITS["koff"], units[compounds.koff]),
+        }
 
 
 def build(scenario: Scenario) -> Build:
@@ -109,15 +119,22 @@ def build(scenario: Scenario) -> Build:
         targets={name: model.units.get(name, "") for name in settable},
         readable=[name for name in model.readable if name not in settable],
     )
-    if found and scenario.source is not None:
-        raise refusal(found, scenario.source)
     if found:
-        raise InputError("; ".join(problem.text for problem in found))
+        raise _refused(scenario, found)
     readouts = tuple((name, readout.expression or name) for name, readout in scenario.readouts.items())
     units = {**cell.units, **{name: readout.units for name, readout in scenario.readouts.items() if readout.units}}
     built = Build(scenario, _engine(cell.engine, scenario.model_text, readouts, tuple(units.items()), cell.time_units))
-    _check_rates(built)
+    misfits = list(_misfits(built))
+    if misfits:
+        raise _refused(scenario, misfits)
     return built
+
+
+def _refused(scenario: Scenario, found: Sequence[Problem]) -> InputError:
+    """All problems, with their lines where the scenario was read from a file."""
+    if scenario.source is not None:
+        return refusal(found, scenario.source)
+    return InputError("; ".join(problem.text for problem in found))
 
 
 @cache
@@ -131,14 +148,33 @@ def _engine(
     return engine(text, readouts=dict(readouts), units=dict(units), time_units=time_units)
 
 
-def _check_rates(built: Build) -> None:
-    """Wire one arm with a compound, so that a conduit that does not fit is refused now, not in a task."""
-    if built.scenario.compounds is None:
+def _misfits(built: Build) -> Iterator[Problem]:
+    """What shows only when parts meet: compounds and their receptor, and values that a name cannot take."""
+    scenario = built.scenario
+    for position, treatment in enumerate(scenario.treatments):
+        for arm in treatment.arms(scenario.panel):
+            for change in (*arm.before_equilibration, *arm.perturbations):
+                if change.operation == "set" and float(change.value) < 0 and change.name in built.engine.nonnegative:
+                    yield Problem(
+                        ("arms", position),
+                        f"{change.name} is set to {float(change.value):g}; it is an amount of something, "
+                        "and cannot be below 0.",
+                    )
+    if scenario.compounds is None:
         return
+    if scenario.molecular is None:
+        yield Problem(
+            ("compounds",),
+            "nothing says how fast they bind; add `molecular:` with the receptor, and the median and spread of kon.",
+        )
+        return
+    from simulators.molecular.receptor import Receptor
+
+    try:
+        Receptor.named(scenario.molecular.receptor)
+    except InputError as error:
+        yield Problem(("molecular", "receptor"), str(error))
     one = np.ones(1)
-    line = built.scenario.lines[0]
-    twin = built.twin(built.cell(line, {}), kon=one, koff=one)
+    twin = built.twin(built.cell(scenario.lines[0], {}), kon=one, koff=one)
     for conduit in twin.conduits:
         twin.bridge_of(conduit)
-    dose = built.scenario.compounds.dose
-    factor(built.scenario.cell.units[dose], "uM", where=dose)

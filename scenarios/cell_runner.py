@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ from coupling.equilibrium import settle
 from coupling.simulate import Course, advance, perturb, start
 from scenarios.arm import Arm
 from scenarios.build import BINDING, CELL, Build, build
-from scenarios.tasks import BROKE, CellCourses, CellTask
+from scenarios.emulation import cell_features, emulator_of
+from scenarios.tasks import BROKE, EMULATOR, MECHANISM, CellCourses, CellTask
 from twin.errors import KakehashiError
 from twin.perturbation import Perturbation
 from twin.simulator import State
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from scenarios.cohort import Cohort
     from scenarios.scenario import Scenario
     from simulators.reaction import ReactionSimulator
+    from surrogates.trusted import Trusted
 
 Row = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+_STATUS = "status of the integrator"  # among readouts, whose names have no spaces
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,17 @@ class CellRunner:
         arms: all of them.
         drawn: cell line → what differs between its cells, name → `[N]`.
         rates: compound → kon [1/(M s)] and Kd [M] of each cell, `[N]` each.
+        emulated: whether the scenario's emulator answers where its gate vouches.
     """
 
     scenario: Scenario
     arms: tuple[Arm, ...]
     drawn: Mapping[str, Mapping[str, Row]]
     rates: Mapping[str, tuple[Row, Row]] = field(default_factory=dict[str, tuple[Row, Row]])
+    emulated: bool = False
 
     @classmethod
-    def of(cls, scenario: Scenario, arms: Sequence[Arm], cohort: Cohort) -> CellRunner:
+    def of(cls, scenario: Scenario, arms: Sequence[Arm], cohort: Cohort, *, emulated: bool = False) -> CellRunner:
         """The runner of these arms for the members of a cohort."""
         lines = dict.fromkeys(arm.cell_line for arm in arms)
         compounds = dict.fromkeys(arm.compound for arm in arms if arm.compound)
@@ -57,6 +63,7 @@ class CellRunner:
             tuple(arms),
             {line: cohort.parameters(line) for line in lines},
             {compound: cohort.rates(compound) for compound in compounds},
+            emulated,
         )
 
     def __call__(self, task: CellTask) -> CellCourses:
@@ -66,28 +73,44 @@ class CellRunner:
 
     @cached_property
     def built(self) -> Build:
-        """Compiled where the task runs, once."""
+        """Made where the task runs, once."""
         return build(self.scenario)
+
+    @cached_property
+    def trusted(self) -> Trusted | None:
+        """The emulator behind its gate, loaded where the task runs, once; None where mechanism answers all."""
+        emulator = emulator_of(self.built) if self.emulated else None
+        if emulator is None:
+            return None
+        from surrogates.trusted import Trusted
+
+        return Trusted(emulator)
 
 
 class _Block:
     """A group's arms and a block of members under way."""
 
     def __init__(self, runner: CellRunner, arms: Sequence[Arm], members: Rows) -> None:
-        self.scenario, self.rates, self.built = runner.scenario, runner.rates, runner.built
+        self.scenario, self.rates, self.built, self.trusted = (
+            runner.scenario,
+            runner.rates,
+            runner.built,
+            runner.trusted,
+        )
         self.arms, self.members = arms, members
         self.cell: ReactionSimulator = self.built.cell(arms[0].cell_line, runner.drawn[arms[0].cell_line])
         self.t0, self.t1 = self.scenario.time.start_min, self.scenario.time.end_min
         self.times, self.readouts = self.scenario.sample_times, tuple(self.scenario.readouts)
         self.values = np.full((len(arms), len(members), len(self.times), len(self.readouts)), np.nan)
         self.status = np.full((len(arms), len(members)), BROKE, dtype=np.int8)
+        self.answered_by = np.full((len(arms), len(members)), MECHANISM, dtype=np.int8)
         self.broken: list[str] = []
 
     def run(self) -> CellCourses:
         """Settle, then run batch by batch."""
         self._settle(np.arange(len(self.members)))
         self.broken += _not_fine(self.arms, self.members, self.status)
-        return CellCourses(self.values, self.status, np.zeros_like(self.status), tuple(self.broken))
+        return CellCourses(self.values, self.status, self.answered_by, tuple(self.broken))
 
     def _settle(self, rows: Rows) -> None:
         """Settle these members and run their arms; where something breaks, halves are tried until it is found."""
@@ -118,7 +141,7 @@ class _Block:
     def _run(self, batch: Rows, rows: Rows, settled: State) -> None:
         """Run the arms of a batch for the members at `rows`, who are in `settled`."""
         try:
-            course = self._course([self.arms[position] for position in batch], settled)
+            found, status, emulated = self._answer([self.arms[position] for position in batch], settled)
         except KakehashiError as error:
             if len(batch) > 1:
                 for half in np.array_split(batch, 2):
@@ -129,37 +152,60 @@ class _Block:
             else:
                 self.broken.append(f"arm {self.arms[batch[0]].name!r}, member {self.members[rows[0]]}: {error}")
             return
-        place = np.ix_(batch, rows)
-        found = np.stack([course.values[f"{CELL}.{name}"] for name in self.readouts], axis=-1)
-        self.values[place] = found.reshape(len(batch), len(rows), len(self.times), len(self.readouts))
-        self.status[place] = course.states[CELL].arrays["status"].reshape(len(batch), len(rows))
+        place, shape = np.ix_(batch, rows), (len(batch), len(rows))
+        self.values[place] = found.reshape(*shape, len(self.times), len(self.readouts))
+        self.status[place] = status.reshape(shape)
+        self.answered_by[place] = np.where(emulated, EMULATOR, MECHANISM).reshape(shape)
 
-    def _course(self, arms: Sequence[Arm], settled: State) -> Course:
-        """All (arm, member) rows in one run: arms one behind the other, each with all members."""
-        members = np.tile(settled.members, len(arms))
-        kon, koff = self._rates(arms, settled.members)
-        twin = self.built.twin(self.cell, kon=kon, koff=koff)
-        states: dict[str, State] = {CELL: settled.take(np.tile(np.arange(len(settled.members)), len(arms)))}
-        if BINDING in twin.simulators:
-            states[BINDING] = twin.simulators[BINDING].init(members=np.arange(len(members)), seed=self.scenario.seed)
+    def _answer(self, arms: Sequence[Arm], settled: State) -> tuple[Row, NDArray[np.int8], NDArray[np.bool_]]:
+        """All (arm, member) rows together, arms one behind the other, each with all members: values `[B M, T, R]`, status
+        and whether the emulator answered, `[B M]` each."""
+        members = len(settled.members)
+        state = settled.take(np.tile(np.arange(members), len(arms)))
+        rates = self._rates(arms, settled.members)
         changes = [
-            Perturbation(
-                same[0].time,
-                same[0].target,
-                np.repeat(np.array([float(change.value) for change in same]), len(settled.members)),
-                same[0].operation,
-            )
+            (same[0], np.repeat(np.array([float(change.value) for change in same]), members))
             for same in zip(*(arm.perturbations for arm in arms), strict=True)
         ]
+
+        def mechanism(rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+            course = self._course(state.take(rows), tuple(rate[rows] for rate in rates), _of(changes, rows))
+            found = {name: course.values[f"{CELL}.{name}"] for name in self.readouts}
+            return found | {_STATUS: course.states[CELL].arrays["status"]}
+
+        all_rows = np.arange(len(state.members))
+        if self.trusted is None:
+            values, emulated = mechanism(all_rows), np.zeros(len(all_rows), dtype=np.bool_)
+        else:
+            features, initial = cell_features(self.cell, state, self.built.rates_in_model_units(*rates))
+            answer = self.trusted.run(
+                mechanism, features=features, initial=initial, perturbations=_of(changes, all_rows), times=self.times
+            )
+            values, emulated = answer.values, answer.emulated
+        status = np.asarray(values.get(_STATUS, np.zeros(len(all_rows))), dtype=np.int8)
+        return np.stack([values[name] for name in self.readouts], axis=-1), status, emulated
+
+    def _course(self, state: State, rates: tuple[Row, ...], changes: Sequence[Perturbation]) -> Course:
+        """Some rows by mechanism."""
+        twin = self.built.twin(self.cell, *rates)
+        states: dict[str, State] = {CELL: state}
+        if BINDING in twin.simulators:
+            rows = np.arange(len(state.members))
+            states[BINDING] = twin.simulators[BINDING].init(members=rows, seed=self.scenario.seed)
         return advance(twin, states, changes, t0=self.t0, t1=self.t1, sample=self.times)
 
-    def _rates(self, arms: Sequence[Arm], members: Rows) -> tuple[Row, Row] | tuple[None, None]:
-        """kon [1/(M s)] and koff [1/s] of each (arm, member) row; None where the arms have no compound."""
+    def _rates(self, arms: Sequence[Arm], members: Rows) -> tuple[Row, ...]:
+        """kon [1/(M s)] and koff [1/s] of each (arm, member) row; nothing where the arms have no compound."""
         if arms[0].compound not in self.rates:
-            return None, None
+            return ()
         kon = np.concatenate([self.rates[arm.compound][0][members] for arm in arms])
         kd = np.concatenate([self.rates[arm.compound][1][members] for arm in arms])
         return kon, kon * kd
+
+
+def _of(changes: Sequence[tuple[Perturbation, Row]], rows: NDArray[np.intp]) -> list[Perturbation]:
+    """The changes of some rows."""
+    return [Perturbation(one.time, one.target, values[rows], one.operation) for one, values in changes]
 
 
 def _alike(arms: Sequence[Arm]) -> list[Rows]:

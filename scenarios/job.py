@@ -7,6 +7,7 @@ result do not tell whether, how often and where a run was stopped. See `docs/dec
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,20 +19,24 @@ from numpy.typing import NDArray
 import twin
 from hpc import Executor, Journal, TaskFailure, open_executor
 from hpc.publication import draft, publish, tidy
-from scenarios import binding_stage, report, result, terminal_table
+from scenarios import answer, binding_stage, report, result, terminal_table
+from scenarios.arm import Arm
 from scenarios.binding_stage import AssociationRunner, Binding
 from scenarios.build import Build, build
 from scenarios.cell_runner import CellRunner
 from scenarios.cohort import Cohort
+from scenarios.emulation import answers, emulator_of
 from scenarios.place import Place
 from scenarios.progress import Progress
-from scenarios.tasks import CellCourses, CellTask, cut, lost
+from scenarios.tasks import EMULATOR, CellCourses, CellTask, cut, lost
+from scenarios.variance_split import Design, design_removed, split
 from twin.errors import SimulationError
 
 if TYPE_CHECKING:
     import xarray
 
     from scenarios.scenario import Scenario
+    from surrogates.emulator import Emulator
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -79,17 +84,21 @@ def run(
 
             print(forecast(built, executor.workers, place))
             return DONE
+        emulator = emulator_of(built)
         place.prepare()
         tidy(place.result)
         with Journal(place.journal, result.fingerprint(scenario), fresh=overwrite) as journal:
-            return _Run(built, executor, journal, place).lead()
+            return _Run(built, emulator, executor, journal, place).lead()
 
 
 class _Run:
     """A run under way on the root."""
 
-    def __init__(self, built: Build, executor: Executor, journal: Journal, place: Place) -> None:
-        self.built, self.executor, self.journal, self.place = built, executor, journal, place
+    def __init__(
+        self, built: Build, emulator: Emulator | None, executor: Executor, journal: Journal, place: Place
+    ) -> None:
+        self.built, self.emulator = built, emulator
+        self.executor, self.journal, self.place = executor, journal, place
         self.scenario = built.scenario
         self.progress = Progress(place.log, plain=executor.kind == "mpi")
         self.begun = time.monotonic()
@@ -100,15 +109,48 @@ class _Run:
         scenario, arms = self.scenario, self.scenario.arms()
         self._greet(len(arms))
         binding = self._bind() if scenario.candidates else None
+        self.emulated = self._choose()
         cohort = Cohort.ordinary(self.built, binding.estimates if binding is not None else {})
-        runner = CellRunner.of(scenario, arms, cohort)
-        tasks = cut(arms, members=cohort.size)
-        courses = self._courses("cells", runner, tasks, f"{len(arms)} arms x {cohort.size} cells")
-        dataset = result.courses_dataset(scenario, arms, cohort, list(zip(tasks, courses, strict=True)), runner.drawn)
+        dataset = self._simulate("cells", arms, cohort, f"{len(arms)} arms x {cohort.size} cells")
         if binding is not None:
             dataset = result.joined(dataset, binding.dataset(scenario, cohort))
-        self._publish(dataset)
+        if scenario.measured is not None:
+            dataset = result.joined(dataset, result.measured_dataset(scenario, arms))
+        dataset = result.joined(dataset, answer.judge(scenario, dataset))
+        design = Design.of(scenario, dataset)
+        if design is not None:
+            dataset = result.joined(dataset, self._split(design, arms, cohort))
+        self._publish(dataset.assign_attrs(self._trust(dataset)))
         return self._end()
+
+    def _choose(self) -> bool:
+        """Whether the emulator answers where its gate vouches: as measured when it was trained, never by a clock now."""
+        if self.emulator is None:
+            return False
+        with self.progress.stage("emulator", "mechanism or emulator") as stage:
+            stage.found = self.emulator.report.sentence
+        return answers(self.built, self.emulator)
+
+    def _trust(self, dataset: xarray.Dataset) -> dict[str, str]:
+        """What the result says of the emulator."""
+        if self.emulator is None:
+            return {}
+        share = float((dataset["answered_by"].values == EMULATOR).mean())
+        return {"trust": json.dumps({**self.emulator.report.summary(), "share_answered": share}, sort_keys=True)}
+
+    def _simulate(self, name: str, arms: Sequence[Arm], cohort: Cohort, what: str) -> xarray.Dataset:
+        """Courses of all arms for all members of a cohort."""
+        runner = CellRunner.of(self.scenario, arms, cohort, emulated=self.emulated)
+        tasks = cut(arms, members=cohort.size)
+        courses = self._courses(name, runner, tasks, what)
+        return result.courses_dataset(self.scenario, arms, cohort, list(zip(tasks, courses, strict=True)), runner.drawn)
+
+    def _split(self, design: Design, arms: Sequence[Arm], cohort: Cohort) -> xarray.Dataset:
+        """The variance of the best treatment's answer by source: a second cohort, in the three arms that make it."""
+        chosen = [arms[position] for position in design.arms]
+        what = f"{design.members} cells x {len(chosen)} arms for {arms[design.arms[-1]].name}"
+        courses = self._simulate("variance", chosen, cohort.with_draws(design.draws), what)
+        return split(self.scenario, design, design_removed(self.scenario, design, courses))
 
     def _bind(self) -> Binding:
         """Molecule by mechanism, molecule learned, and the bridge between both and the cell."""

@@ -17,8 +17,9 @@ import xarray
 from numpy.typing import NDArray
 
 import twin
-from scenarios.arm import Arm
+from scenarios.arm import MEASURED_SUFFIX, Arm
 from scenarios.cohort import Cohort
+from scenarios.measurement import Measurement
 from scenarios.tasks import BROKE, EMULATOR, LOST, MECHANISM, CellCourses, CellTask
 from simulators.reaction import Status
 from twin.errors import InputError
@@ -143,6 +144,32 @@ def courses_dataset(
     )
 
 
+def measured_dataset(scenario: Scenario, arms: Sequence[Arm]) -> xarray.Dataset:
+    """Measured points, each with the arm that repeats its experiment: dim `point`."""
+    assert scenario.measured is not None
+    found = Measurement.read(scenario.path(scenario.measured.table))
+    names = {
+        (arm.cell_line, arm.treatment.removesuffix(MEASURED_SUFFIX)): arm.name
+        for arm in arms
+        if arm.protocol == "measured"
+    }
+    places = zip(found.cell_line, found.treatment, strict=True)
+    texts = {
+        "measured_arm": [names[line, treatment.removesuffix(MEASURED_SUFFIX)] for line, treatment in places],
+        "measured_readout": found.readout,
+        "measured_set": found.dataset,
+    }
+    said = {"long_name": "measured value, in the units of its readout", "comment": " ".join(found.remarks)}
+    return xarray.Dataset(
+        {
+            "measured_value": ("point", found.value, said),
+            "measured_sd": ("point", found.sd, {"long_name": "its standard deviation"}),
+            "measured_time": ("point", found.time_min, {"units": "min", "long_name": "when it was measured"}),
+            **{name: ("point", np.array(words, dtype=str)) for name, words in texts.items()},
+        }
+    )
+
+
 def joined(dataset: xarray.Dataset, *others: xarray.Dataset) -> xarray.Dataset:
     """A result with further variables, coordinates and attributes; all must agree on the coordinates they share."""
     merged = xarray.merge([dataset, *others], join="exact", compat="identical", combine_attrs="no_conflicts")
@@ -182,7 +209,7 @@ def _member_coordinates(
     names = dict.fromkeys(name for line in drawn.values() for name in line)
     for name in names:
         attributes = {"units": scenario.cell.units.get(name, "") or "1", "long_name": f"{name}, drawn"}
-        rows = [drawn[line][name] for line in scenario.lines]
+        rows = [of_line[name] for of_line in drawn.values()]
         if all(np.array_equal(row, rows[0]) for row in rows):
             found[name] = ("member", rows[0], attributes)
         else:
