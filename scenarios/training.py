@@ -102,7 +102,7 @@ def train(
     emulator = train_emulator(
         Split(*parts),
         levels=sampler.levels,
-        units={name: readout.units or "" for name, readout in scenario.readouts.items()},
+        units=built.engine.units,
         time_units="min",
         mechanism=mechanism_fingerprint(scenario),
         mechanism_ms=sampler.mechanism_ms,

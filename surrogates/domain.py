@@ -33,6 +33,7 @@ class Domain:
     Args:
         features: what differs between cells: parameters, and states at the start.
         levels: what arms change in time, e.g. doses.
+        level_units: of each level, where known.
         fixed: everything else that the cell holds → its one value.
         readouts: the outputs, with units.
         spans: of each readout in training, from its 0.5 % to its 99.5 % quantile: the measure of an error.
@@ -45,6 +46,7 @@ class Domain:
 
     features: tuple[Axis, ...]
     levels: tuple[Axis, ...]
+    level_units: tuple[str, ...]
     fixed: Mapping[str, float]
     readouts: tuple[Variable, ...]
     spans: tuple[float, ...]
@@ -91,6 +93,7 @@ class Domain:
         return cls(
             features=tuple(Axis.of(name, values[name]) for name in varying),
             levels=tuple(level_axes),
+            level_units=tuple(units.get(axis.name, "") for axis in level_axes),
             fixed={
                 name: float(values[name][0])
                 for name in lesson.features
@@ -203,6 +206,7 @@ class Domain:
         return {
             "features": [axis.facts() for axis in self.features],
             "levels": [axis.facts() for axis in self.levels],
+            "level_units": list(self.level_units),
             "fixed": dict(self.fixed),
             "readouts": [{"name": r.name, "units": r.units, "lower": r.lower} for r in self.readouts],
             "spans": list(self.spans),
@@ -219,6 +223,7 @@ class Domain:
         return cls(
             features=tuple(Axis.from_facts(axis) for axis in facts["features"]),
             levels=tuple(Axis.from_facts(axis) for axis in facts["levels"]),
+            level_units=tuple(str(units) for units in facts["level_units"]),
             fixed={str(name): float(value) for name, value in facts["fixed"].items()},
             readouts=tuple(Variable(r["name"], r["units"], lower=r["lower"]) for r in facts["readouts"]),
             spans=tuple(float(span) for span in facts["spans"]),

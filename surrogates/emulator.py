@@ -237,7 +237,10 @@ class Emulator:
     @property
     def targets(self) -> Mapping[str, Variable]:
         """The levels, e.g. doses."""
-        return {axis.name: Variable(axis.name, lower=0.0 if axis.log else None) for axis in self.domain.levels}
+        return {
+            axis.name: Variable(axis.name, units, lower=0.0 if axis.log else None)
+            for axis, units in zip(self.domain.levels, self.domain.level_units, strict=True)
+        }
 
     @property
     def clock(self) -> Literal["macro", "micro"]:

@@ -111,7 +111,7 @@ def train_emulator(
     Args:
         split: courses of the mechanism.
         levels: names that arms may change in time.
-        units: of readouts, where known.
+        units: of readouts and levels, where known.
         time_units: of the clock.
         mechanism: fingerprint of what is emulated.
         mechanism_ms: time of one trajectory by mechanism, in blocks as in a run.

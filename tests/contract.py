@@ -133,6 +133,16 @@ def _association() -> Simulator:
     return AssociationSimulator(ligands, receptor, trajectories=64, settings=Settings(slots=64, batch=64))
 
 
+def _emulator() -> Simulator:
+    """The latent neural ODE of an emulator, untrained: the contract does not ask that it is right."""
+    import occupancy
+
+    return occupancy.untrained().of(
+        features=occupancy.cells(500, MEMBERS),
+        initial=dict.fromkeys(occupancy.READOUTS, np.linspace(0.1, 0.5, MEMBERS)),
+    )
+
+
 CASES: list[Case] = [
     Case("constant", _constant, t0=-10.0, t1=30.0),
     Case(
@@ -156,4 +166,12 @@ CASES: list[Case] = [
         for engine in ("RoadRunner", "ensemble")
     ),
     Case("association, Brownian dynamics", _association, t0=0.0, t1=10.0, seeded=True),
+    Case(
+        "emulator",
+        _emulator,
+        t0=-10.0,
+        t1=60.0,
+        start=(Perturbation(-10.0, "x.L", 1.0),),
+        split=1e-3,  # samples are read between the integrator's nodes, and a step's end is one more node; float32
+    ),
 ]

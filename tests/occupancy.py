@@ -6,9 +6,15 @@ Occupancy x of a receptor at ligand level L relaxes to L kon / (L kon + koff) at
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from surrogates.domain import Domain
+from surrogates.emulator import Emulator
+from surrogates.emulator_report import EmulatorReport
+from surrogates.neural_ode import NeuralODE, Shape
 from surrogates.trajectories import Trajectories
+from surrogates.trust_gate import TrustGate
 from twin import Perturbation
 
 TIMES = np.array([-10.0, -5.0, 0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0])
@@ -73,3 +79,21 @@ def trajectories(first: int, count: int, *, arms_per_cell: int = 1, spread: floa
         times_T=TIMES,
         values_NTR=values,
     )
+
+
+def untrained(*, mechanism: str = "occupancy", threshold: float = 10.0) -> Emulator:
+    """An emulator with weights by chance, and a gate that lets every score up to a threshold pass."""
+    domain = Domain.of(
+        trajectories(0, 60, arms_per_cell=4),
+        levels=["L"],
+        units={"L": "nM", "signal": "nM"},
+        time_units="min",
+        mechanism=mechanism,
+    )
+    shape = Shape(len(domain.features), len(domain.levels), len(READOUTS), networks=3, latent=4, context=6, hidden=12)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        network = NeuralODE(shape, bounded=[True, True]).eval()
+    gate = TrustGate(np.array([1.0, 0, 0, 0, 0]), (threshold,), np.full(100, -3.0), np.full(100, 0.01), tolerance=0.05)
+    report = EmulatorReport((-3.0,), (0.01,), {"mean": (0.2,)}, {"training": 60}, 1.0, 0.1, 1.0, 1000, {})
+    return Emulator(network, domain, gate, report.at(gate))
