@@ -330,3 +330,69 @@ def test_drawn_cells_can_be_run() -> None:
     values = settle_and_treat(simulator, 100, ("CET_level", 10.0))["pAKT"]
     assert np.isfinite(values).all()
     assert values[0, -1] == pytest.approx(0.568, abs=5e-4)
+
+
+# -- what the module's choices are worth (docs/decisions/0001-met-inhibitor-module.md)
+
+CHOICES = {
+    "as decided": ((), (218, 50, 41)),
+    "one free kinase suffices": (
+        (
+            ("kdp_METinh*pMMET_2_METinh;", "kdp_METinh*0;"),
+            ("MMET_made: ", "also_fires: MMET_2_METinh -> pMMET_2_METinh; kpho_MMET_2*MMET_2_METinh;\n  MMET_made: "),
+        ),
+        (337, 76, 61),
+    ),
+    "bound receptors do not pair": (
+        (
+            ("2*kdim_MMET_2*MMET*MMET_METinh", "0*MMET"),
+            ("kdim_MMET_2*MMET_METinh^2", "0*MMET"),
+            ("kdim_hetero*EGFR*MMET_METinh", "0*MMET"),
+        ),
+        (214, 48, 39),
+    ),
+    "bound receptors are taken in": (
+        (
+            (
+                "MMET_made: ",
+                "in_1: pMMET_2_METinh -> pMMET_2_i; kimp_pMMET_2*pMMET_2_METinh;\n"
+                "  in_2: pMMET_2_METinh_2 -> pMMET_2_i; kimp_pMMET_2*pMMET_2_METinh_2;\n"
+                "  in_3: pMMET_pEGFR_METinh -> pMMET_pEGFR_i; kimp_hetero*pMMET_pEGFR_METinh;\n  MMET_made: ",
+            ),
+        ),
+        (206, 50, 41),
+    ),
+    "bound receptors do not signal": (
+        (
+            ("pMMET_2_i + pMMET_2_METinh + pMMET_2_METinh_2;", "pMMET_2_i;"),
+            ("pMMET_pEGFR_i + pMMET_pEGFR_METinh;", "pMMET_pEGFR_i;"),
+        ),
+        (50, 41, 40),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", CHOICES)
+def test_what_the_choices_of_the_module_are_worth(choice: str) -> None:
+    """The dose [nM] that removes 90 % of the MET-driven AKT signal, for kdp of 0.1, 1 and 10 per minute, to 3 %."""
+    changes, expected = CHOICES[choice]
+    text = (FOLDER / "cell.ant").read_text(encoding="utf-8")
+    for old, new in changes:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    doses = np.geomspace(0.01, 1.0, 13)  # uM; S is straight in log dose between two of them, to 1 %
+    kdp = np.repeat([0.1, 1.0, 10.0], len(doses))
+    own = 0.0263508050701968
+    found = settle_and_treat(
+        ReactionSimulator(text, readouts=("pAKT",)),
+        2 + len(kdp),
+        ("ksyn_MMET__HS746T_fm", np.array([own, 0.0, *np.full(len(kdp), own)])),
+        ("CET_level", 10.0),
+        ("METinh_uM", np.array([0.0, 0.0, *np.tile(doses, 3)])),
+        ("kdp_METinh", np.array([1.0, 1.0, *kdp])),
+    )["pAKT"]
+    area = found[:, :-1].mean(axis=1)
+    removed = ((area[0] - area[2:]) / (area[0] - area[1])).reshape(3, len(doses))
+    ec90 = [1e3 * np.exp(np.interp(0.9, row, np.log(doses))) for row in removed]
+    assert ec90 == pytest.approx(expected, rel=0.03)
