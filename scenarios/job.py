@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 import twin
@@ -26,8 +27,10 @@ from scenarios.build import Build, build
 from scenarios.cell_runner import CellRunner
 from scenarios.cohort import Cohort
 from scenarios.emulation import answers, emulator_of
+from scenarios.evidence import evidence
 from scenarios.place import Place
 from scenarios.progress import Progress
+from scenarios.statement import statement
 from scenarios.tasks import EMULATOR, CellCourses, CellTask, cut, lost
 from scenarios.variance_split import Design, design_removed, split
 from twin.errors import SimulationError
@@ -116,12 +119,27 @@ class _Run:
             dataset = result.joined(dataset, binding.dataset(scenario, cohort))
         if scenario.measured is not None:
             dataset = result.joined(dataset, result.measured_dataset(scenario, arms))
+        self._publish(self._answered(dataset, arms, cohort).assign_attrs(self._trust(dataset)))
+        return self._end()
+
+    def _answered(self, dataset: xarray.Dataset, arms: Sequence[Arm], cohort: Cohort) -> xarray.Dataset:
+        """The answer, where its variance comes from, what it rests on, and all of that in words."""
+        scenario, more = self.scenario, None
         dataset = result.joined(dataset, answer.judge(scenario, dataset))
         design = Design.of(scenario, dataset)
         if design is not None:
-            dataset = result.joined(dataset, self._split(design, arms, cohort))
-        self._publish(dataset.assign_attrs(self._trust(dataset)))
-        return self._end()
+            removed = self._removed(design, arms, cohort)
+            dataset = result.joined(dataset, split(scenario, design, removed))
+            more = design.independent(removed)
+        dataset = result.joined(dataset, evidence(scenario, dataset, cohort, more=more))
+        return result.joined(dataset, statement(scenario, dataset))
+
+    def _removed(self, design: Design, arms: Sequence[Arm], cohort: Cohort) -> NDArray[np.float64]:
+        """The best treatment's S in a second cohort, in the three arms that make it, for the split of its variance."""
+        chosen = [arms[position] for position in design.arms]
+        what = f"{design.members:,} cells x {len(chosen)} arms for {chosen[-1].name}"
+        courses = self._simulate("variance", chosen, cohort.with_draws(design.draws), what)
+        return design_removed(self.scenario, design, courses)
 
     def _choose(self) -> bool:
         """Whether the emulator answers where its gate vouches: as measured when it was trained, never by a clock now."""
@@ -144,13 +162,6 @@ class _Run:
         tasks = cut(arms, members=cohort.size)
         courses = self._courses(name, runner, tasks, what)
         return result.courses_dataset(self.scenario, arms, cohort, list(zip(tasks, courses, strict=True)), runner.drawn)
-
-    def _split(self, design: Design, arms: Sequence[Arm], cohort: Cohort) -> xarray.Dataset:
-        """The variance of the best treatment's answer by source: a second cohort, in the three arms that make it."""
-        chosen = [arms[position] for position in design.arms]
-        what = f"{design.members} cells x {len(chosen)} arms for {arms[design.arms[-1]].name}"
-        courses = self._simulate("variance", chosen, cohort.with_draws(design.draws), what)
-        return split(self.scenario, design, design_removed(self.scenario, design, courses))
 
     def _bind(self) -> Binding:
         """Molecule by mechanism, molecule learned, and the bridge between both and the cell."""
