@@ -103,7 +103,7 @@ def result(*, compounds: int = 3, members: int = 24, rows: int = 12, seed: int =
     points = [(full[-2], "pAKT", t, v) for t, v in ((0, 0.05), (5, 0.3), (30, 0.5), (120, 0.55), (240, 0.4))]
 
     def per(*dims: str, **attrs: object):
-        return lambda values: (dims, values, attrs)
+        return lambda values, **more: (dims, values, {**attrs, **more})
 
     am, cm = per("arm", "member"), per("candidate", "member")
     variables = {
@@ -148,6 +148,24 @@ def result(*, compounds: int = 3, members: int = 24, rows: int = 12, seed: int =
         "evidence_verdict": (("parameter",), ["assumed", "assumed", "constrained", "weakly constrained"]),
         "evidence_source": (("parameter",), ["IC50 x cell shift", "log-uniform", "fit", "fit"]),
         "evidence_group": (("parameter",), ["affinity", "module", "fit", "fit"]),
+        "evidence_influence_dose": (("parameter",), np.array([0.7, 0.02, 0.1, 0.03])),
+        "evidence_escape": (("parameter",), np.array([0.9, 0.55, 0.35, 0.5])),
+        "evidence_escape_p": (("parameter",), np.array([0.001, 0.8, 0.04, 1.0])),
+        "needed_dose_uM": cm(np.where(kd_nM * 9e-3 < 30, kd_nM * 9e-3, np.nan), units="uM"),
+        "needed_dose_reason": cm(
+            np.where(kd_nM * 9e-3 < 30, 0, 2).astype(np.int8),
+            flag_values=[0, 1, 2],
+            flag_meanings="crossed reached_at_the_lowest_tested_dose_already not_reached_at_the_highest_tested_dose",
+        ),
+        "lowest_dose_uM": (("candidate",), np.where(ic50 < 100, 10.0, np.nan), {"units": "uM"}),
+        "half_dose_uM": (("candidate",), ic50 * 6e-3, {"units": "uM"}),
+        "half_dose_uM_low": (("candidate",), ic50 * 1e-3, {"units": "uM"}),
+        "half_dose_uM_high": (("candidate",), ic50 * 3e-2, {"units": "uM"}),
+        "span": (("judged_readout",), np.array([0.98, 0.17])),
+        "span_low": (("judged_readout",), np.array([0.97, 0.08])),
+        "span_high": (("judged_readout",), np.array([0.99, 0.3])),
+        "first_order_rank": (("source",), total * 0.9),
+        "total_order_rank": (("source",), total * 1.05),
         "measured_value": (("point",), np.array([p[3] for p in points])),
         "measured_sd": (("point",), np.full(len(points), 0.05)),
         "measured_time": (("point",), np.array([float(p[2]) for p in points])),
@@ -169,6 +187,7 @@ def result(*, compounds: int = 3, members: int = 24, rows: int = 12, seed: int =
         "candidate": names,
         "smiles": (("candidate",), ["C" * (n + 1) for n in range(compounds)]),
         "source": sources,
+        "judged_readout": ["pAKT", "pMAPK"],
         "parameter": parameters,
     }
     attrs = {
@@ -188,6 +207,13 @@ def result(*, compounds: int = 3, members: int = 24, rows: int = 12, seed: int =
             ["Kd in the cell is assumed, not measured.", "All treatments go beyond the measured protocol."]
         ),
         "goal_met_probability": 0.58,
+        "goal_met_probability_low": 0.42,
+        "goal_met_probability_high": 0.73,
+        "crossed_variance_unknown": 0.7,
+        "crossed_variance_cells": 0.2,
+        "crossed_variance_joint": 0.1,
+        "evidence_cells": members,
+        "evidence_escaped": 5,
         "trust": json.dumps(
             {
                 "tolerance": 0.05,

@@ -110,6 +110,20 @@ def test_trust_tells_error_coverage_and_speed_beside_simpler_rules(page: Page) -
     assert "nearest training cell 9.0 % 30 % –" in text
 
 
+def test_who_escapes_names_only_what_is_beyond_chance(page: Page, result: xr.Dataset) -> None:
+    assert "5 of 24 cells miss the goal" in page.text
+    assert "What sets them apart: high Kd; low ksyn_MET." in page.text
+    nobody = result.assign(evidence_escape=result["evidence_escape"] * np.nan).assign_attrs(evidence_escaped=0)
+    assert "No cell misses the goal" in Page(report.html(nobody)).text
+
+
+def test_doses_beyond_the_tested_ones_are_told_as_such(page: Page) -> None:
+    text = page.text
+    assert "above the highest tested" in text
+    assert "none tested" in text
+    assert "pMAPK 17" in text
+
+
 def test_ids_are_unique(page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
 
@@ -130,7 +144,7 @@ def test_the_answer_comes_first_and_its_caveats_follow(page: Page, result: xr.Da
         (("removed_at_washout",), "washout"),
         (("k_D", "Kd_learned", "smiles"), "molecules"),
         (("total_order", "crossed_removed"), "variance"),
-        (("evidence_verdict", "removed"), "evidence"),
+        (("evidence_verdict", "evidence_escape"), "evidence"),
         (("pAKT", "pMAPK", "pMET"), "time-courses"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scenarios.report import potency
 from scenarios.report.cells import strip, thinned, view_range
 from scenarios.report.contents import Contents, Treated
 from scenarios.report.figure import COLOURS, Figure, Panel, Trace, View, band, dose_axis, label, level, line, share_axis
@@ -31,6 +32,7 @@ def section(contents: Contents) -> Section | None:
     if contents.has("responder_fraction"):
         parts.append(_map(contents, series))
     parts.append(_curves(contents, series))
+    parts += [*potency.doses(contents), *potency.room(contents)]
     return Section("dose-response", "Dose–response", "Dose–response", tuple(parts))
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from scenarios.report.contents import Contents
-from scenarios.report.figure import Entry, Figure, Panel, Trace, label, share_axis
+from scenarios.report.figure import Entry, Figure, Panel, Trace, label, level, share_axis
 from scenarios.report.markup import element
-from scenarios.report.number import SPACE, count, percent, plain, significant
+from scenarios.report.number import SPACE, count, plain, significant
 from scenarios.report.section import Section, paragraph
 from scenarios.report.table import Cell, Column, share_bar, table
+
+SURE = 0.05
+"""Adjusted p-value below which a parameter sets cells apart."""
 
 FIRST = 12
 """Parameters shown before the reader asks for all."""
 
-SIGNS = {"constrained": "●", "weakly constrained": "◐", "assumed": "○"}
+SIGNS = {"constrained": "●", "weakly constrained": "◐", "cited": "◇", "assumed": "○"}
 """A sign beside each verdict: it must be readable without colour."""
 
 
@@ -41,6 +44,8 @@ def _table(contents: Contents) -> list[object]:
     influence, points, prior, posterior = (
         numbers(name) for name in ("influence", "points", "prior_sd_log10", "posterior_sd_log10")
     )
+    on_dose = numbers("influence_dose")
+    dosed = bool(np.isfinite(on_dose).any())
     sources, groups = texts("source"), texts("group")
     order = np.argsort(-np.nan_to_num(influence, nan=-1.0), kind="stable")
     rows = [
@@ -52,6 +57,7 @@ def _table(contents: Contents) -> list[object]:
             Cell(significant(float(prior[n]), 2), float(prior[n])),
             Cell(significant(float(posterior[n]), 2), float(posterior[n])),
             Cell(share_bar(float(influence[n])), float(influence[n])),
+            *([Cell(share_bar(float(on_dose[n])), float(on_dose[n]))] if dosed else []),
             Cell(sources[n], sources[n]),
         ]
         for n in order
@@ -64,10 +70,13 @@ def _table(contents: Contents) -> list[object]:
         Column("Width before", "SD, log10", numeric=True),
         Column("Width after", "SD, log10", numeric=True),
         Column("Influence", "share of the answer's variance"),
+        *([Column("On the dose", "that a cell needs")] if dosed else []),
         Column("Source"),
     ]
     counts = [(name, verdicts.count(name)) for name in dict.fromkeys((*SIGNS, *verdicts)) if name in verdicts]
-    assumed = [names[n] for n in order if verdicts[n] != "constrained" and np.nan_to_num(influence[n]) >= 0.05]
+    assumed = [
+        names[n] for n in order if verdicts[n] not in ("constrained", "cited") and np.nan_to_num(influence[n]) >= 0.05
+    ]
     rests = f" Those that move the answer and that data do not constrain: {', '.join(assumed)}." if assumed else ""
     lead = paragraph(
         f"{len(names)} uncertain parameters: {', '.join(f'{count} {name}' for name, count in counts)}.{rests}",
@@ -93,96 +102,67 @@ def verdict(text: str) -> object:
 
 
 def _escapes(contents: Contents) -> list[object]:
-    """Cells of the winner that miss the goal, against those that reach it, in the parameters that tell them apart most."""
-    winner, goal = contents.winner, contents.goal
-    if winner is None or goal is None or not contents.has("removed"):
+    """Which parameters set cells of the best treatment that miss the goal apart from those that reach it."""
+    winner = contents.winner
+    if winner is None or not contents.has("parameter", "evidence_escape"):
         return []
-    removed = contents.numbers("removed")[winner.index]
-    known = np.isfinite(removed)
-    escaped = known & (removed < goal.removed_share)
     heading = element("h3", "Who escapes")
-    if known.sum() == 0:
-        return []
-    if escaped.sum() == 0 or escaped.sum() == known.sum():
-        which = "No" if escaped.sum() == 0 else "Every"
-        return [heading, paragraph(f"{which} virtual cell misses the goal under {winner.label}.")]
-    drawn = _drawn(contents, winner.index)
-    told = sorted(
-        ((_apart(values, escaped, known), name) for name, values in drawn.items()),
-        key=lambda one: (-abs(one[0] - 0.5), one[1]),
-    )[:6]
-    if not told:
-        return []
-    words = "; ".join(
-        f"{'high' if area > 0.5 else 'low'} {name} ({percent(max(area, 1 - area))})" for area, name in told[:3]
+    cells, escaped = contents.share("evidence_cells"), contents.share("evidence_escaped")
+    counted = (
+        f"{count(escaped)} of {count(cells)} cells" if np.isfinite(escaped) and np.isfinite(cells) else "Some cells"
     )
-    names = [label(name) for _, name in told][::-1]
+    chance = contents.numbers("evidence_escape")
+    if not np.isfinite(chance).any():
+        which = "No cell" if escaped == 0 else "Every cell"
+        return [heading, paragraph(f"{which} misses the goal under {winner.label}.")]
+    names = contents.texts("parameter")
+    p = contents.numbers("evidence_escape_p") if contents.has("evidence_escape_p") else np.full(len(names), np.nan)
+    order = sorted(
+        (n for n in range(len(names)) if np.isfinite(chance[n])), key=lambda n: (-abs(chance[n] - 0.5), names[n])
+    )
+    sure = [n for n in order if p[n] < SURE]
+    told = "; ".join(f"{'high' if chance[n] > 0.5 else 'low'} {names[n]}" for n in sure[:3])
+    words = f"What sets them apart: {told}." if sure else "No single parameter sets them apart beyond chance."
+    sentence = f"{counted} miss the goal under {winner.label}. {words}"
+    shown = order[:8][::-1]
     traces: list[Trace] = []
-    for group, chosen, colour in (("escapes", escaped, "@vermilion"), ("responds", known & ~escaped, "@blue")):
-        x, y = [], []
-        for _, name in told[::-1]:
-            place = _ranks(drawn[name], known)[chosen]
-            x += plain(place)
-            y += [label(name)] * int(chosen.sum())
+    for group, chosen in (
+        ("sure", [n for n in shown if p[n] < SURE]),
+        ("chance", [n for n in shown if not p[n] < SURE]),
+    ):
+        colour = "@vermilion" if group == "sure" else "@muted"
+        x = [value for n in chosen for value in (0.5, float(chance[n]), None)]
+        y = [value for n in chosen for value in (label(names[n]), label(names[n]), None)]
         traces.append(
-            {
-                "type": "box", "orientation": "h", "x": x, "y": y, "boxpoints": False,
-                "line": {"color": colour, "width": 1.5}, "fillcolor": f"{colour}/0.25", "legendgroup": group,
-                "hoverinfo": "skip", "showlegend": False,
-            }
+            {"type": "scatter", "mode": "lines", "x": x, "y": y, "line": {"color": f"{colour}/0.5", "width": 3},
+             "hoverinfo": "skip", "legendgroup": group, "showlegend": False}
+        )  # fmt: skip
+        traces.append(
+            {"type": "scatter", "mode": "markers", "x": plain(chance[chosen]), "y": [label(names[n]) for n in chosen],
+             "marker": {"color": colour, "size": 10, "symbol": "circle" if group == "sure" else "circle-open"},
+             "customdata": [significant(float(p[n]), 2) for n in chosen], "legendgroup": group, "showlegend": False,
+             "hovertemplate": "<b>%{y}</b>: %{x:.0%}<br>p = %{customdata}<extra></extra>"}
         )  # fmt: skip
     layout = {
-        "xaxis": share_axis("place of the cell among all cells, from the lowest to the highest value", 0, 1),
-        "yaxis": {"type": "category", "automargin": True, "categoryorder": "array", "categoryarray": names},
-        "boxmode": "group",
+        "xaxis": share_axis("chance that an escaping cell has the higher value", 0, 1),
+        "yaxis": {
+            "type": "category",
+            "automargin": True,
+            "categoryorder": "array",
+            "categoryarray": [label(names[n]) for n in shown],
+        },
+        "shapes": [level(0.5, vertical=True)],
         "margin": {"l": 10},
     }
-    sentence = f"{int(escaped.sum())} of {int(known.sum())} virtual cells miss the goal under {winner.label}. What sets them apart most: {words}."
     figure = Figure(
         id="evidence-escapes",
         alt=sentence,
-        panels=(Panel("", traces, layout, height=90 + 52 * len(told), wide=True),),
+        panels=(Panel("", traces, layout, height=90 + 30 * len(shown), wide=True),),
         legend=(
-            Entry("escapes", "cells that escape", "@vermilion", kind="band"),
-            Entry("responds", "cells that respond", "@blue", kind="band"),
+            Entry("sure", f"beyond chance (adjusted p < {SURE:g})", "@vermilion", kind="point"),
+            Entry("chance", "may be chance", "@muted", kind="point"),
         ),
-        caption=f"In brackets: the chance that an escaping cell and a responding cell are told apart by this parameter alone (50{SPACE}% is "
-        "a coin). Boxes span the quartiles, whiskers the range.",
+        caption=f"At 50{SPACE}% a parameter says nothing of who escapes; at 0 or 100{SPACE}% it tells every escaping cell from every "
+        "responding one (Mann and Whitney 1947).",
     )
     return [heading, paragraph(sentence), figure.html()]
-
-
-def _drawn(contents: Contents, arm: int) -> dict[str, np.ndarray]:
-    """Parameters drawn per cell, as they are in one arm, by name; also the winner's own rates."""
-    found: dict[str, np.ndarray] = {}
-    for name, variable in contents.dataset.coords.items():
-        if variable.dtype.kind not in "fiu" or name == "member" or "member" not in variable.dims:
-            continue
-        values = np.asarray(variable.values, dtype=float)
-        if variable.dims == ("member",):
-            found[str(name)] = values
-        elif variable.dims == ("arm", "member"):
-            found[str(name)] = values[arm]
-    compound = contents.arms[arm].compound
-    if compound and contents.has("candidate") and compound in contents.texts("candidate"):
-        place = contents.texts("candidate").index(compound)
-        for name in ("Kd", "kon", "koff"):
-            if contents.has(name) and contents.dataset[name].dims == ("candidate", "member"):
-                found[name] = contents.numbers(name)[place]
-    return {name: values for name, values in found.items() if np.isfinite(values).all() and np.ptp(values) > 0}
-
-
-def _ranks(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Place among the known cells, 0…1; equal values share their mean place."""
-    from scipy.stats import rankdata
-
-    ranks = np.full(values.shape, np.nan)
-    ranks[known] = (rankdata(values[known]) - 0.5) / known.sum()
-    return ranks
-
-
-def _apart(values: np.ndarray, escaped: np.ndarray, known: np.ndarray) -> float:
-    """Chance that an escaping cell has the higher value than a responding one (Mann & Whitney 1947)."""
-    ranks = _ranks(values, known) * known.sum() + 0.5
-    inside, outside = int(escaped.sum()), int((known & ~escaped).sum())
-    return float((ranks[escaped].sum() - inside * (inside + 1) / 2) / (inside * outside))

@@ -42,15 +42,35 @@ def _split(contents: Contents) -> list[object]:
         "bargroupgap": 0.08,
         "margin": {"l": 10},
     }
+    height = 110 + 52 * len(shown)
+    panels = [Panel("Of the signal removed", traces, layout, height=height)]
+    if contents.has("total_order_rank", "first_order_rank"):
+        ranks = [
+            _bars(contents, f"{which}_rank", shown, order, colour)
+            for which, colour in (("total_order", "@blue"), ("first_order", "@ochre"))
+        ]
+        panels.append(Panel("Of its rank among cells", ranks, layout, height=height))
     figure = Figure(
         id="variance-split",
         alt=sentence,
-        panels=(Panel("", traces, layout, height=110 + 52 * len(shown), wide=True),),
+        panels=panels,
         legend=legend,
         caption=f"Sobol indices; whiskers are 95{SPACE}% intervals. Where totals exceed first orders, sources act together. "
-        "Estimates may lie a little below zero or above one.",
+        "Estimates may lie a little below zero or above one. "
+        + ("Ranks ask the same where S saturates near 100 %." if len(panels) > 1 else ""),
     )
     return [paragraph(sentence, lead=True), figure.html()]
+
+
+def _crossed_shares(contents: Contents) -> str:
+    """How the crossed design's variance divides, in words; empty where the result does not say."""
+    unknown, cells, joint = (contents.share(f"crossed_variance_{part}") for part in ("unknown", "cells", "joint"))
+    if not np.isfinite([unknown, cells, joint]).all():
+        return ""
+    return (
+        f"Of the variance of S here, {percent(unknown)} is what nobody knows, {percent(cells)} how cells differ, "
+        f"{percent(joint)} both together. "
+    )
 
 
 def _bars(contents: Contents, which: str, names: list[str], order: np.ndarray, colour: str) -> Trace:
@@ -62,7 +82,7 @@ def _bars(contents: Contents, which: str, names: list[str], order: np.ndarray, c
         "y": names,
         "marker": {"color": colour},
         "hovertemplate": "<b>%{y}</b>: %{x:.0%}<extra></extra>",
-        "legendgroup": which,
+        "legendgroup": which.removesuffix("_rank"),
         "showlegend": False,
     }
     if contents.has(f"{which}_low", f"{which}_high"):
@@ -146,5 +166,5 @@ def _crossed(contents: Contents) -> object:
                 height=340,
             ),
         ),
-        caption=f"The crossed design keeps two things apart: what nobody knows (rows) and how cells differ (columns). {words} Dotted: the share of cells asked for.",
+        caption=f"{_crossed_shares(contents)}The crossed design keeps two things apart: what nobody knows (rows) and how cells differ (columns). {words} Dotted: the share of cells asked for.",
     ).html()
