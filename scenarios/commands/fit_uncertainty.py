@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from scenarios.fit import COLUMNS
-from scenarios.laplace import Laplace, steps_agree
+from scenarios.fit import COLUMNS, reflected
+from scenarios.laplace import Laplace, best_scales, steps_agree
 from scenarios.perturbed_fits import PerturbedFits
 from scenarios.petab_problem import PetabProblem
 from twin.errors import InputError
+from twin.seeds import stream
 
 _DIGITS = 4  # of a shift on its scale: 1e-4 of a decade is 0.02 %
 
@@ -43,16 +44,12 @@ def write(problem: Path, *, out: Path, factors: Path, draws: int, seed: int, mod
 
     fits = PerturbedFits.make(fit, laplace, draws=draws, seed=seed, on_iteration=tell)
     print(f"  chi2 rise of the draws: {_quartiles(fits.rise)}; expected {laplace.constrained:.1f}")
-    _write_tables(fit, laplace, fits, out=out, factors=factors)
+    _write_tables(fit, laplace, fits, name=problem.name, out=out, factors=factors)
     print(f"wrote {out} and {factors} in {time.perf_counter() - begun:.0f} s")
 
 
 def _rise_of_gaussian(fit: PetabProblem, laplace: Laplace, *, draws: int, seed: int) -> np.ndarray:
     """How much worse draws from the Laplace approximation itself fit the data: what the perturbed fits are there to mend."""
-    from scenarios.fit import reflected
-    from scenarios.laplace import best_scales
-    from twin.seeds import stream
-
     scores = np.stack([stream(seed, "gaussian", i).standard_normal(len(laplace.best)) for i in range(draws)])
     bounds = np.array([p.bounds for p in fit.parameters]).T
     drawn = reflected(laplace.best + scores @ np.linalg.cholesky(laplace.covariance).T, *bounds)
@@ -66,12 +63,14 @@ def _quartiles(values: np.ndarray) -> str:
     return f"quartiles {low:.1f}, {middle:.1f}, {high:.1f}" + (f" ({failed} could not be run)" if failed else "")
 
 
-def _write_tables(fit: PetabProblem, laplace: Laplace, fits: PerturbedFits, *, out: Path, factors: Path) -> None:
+def _write_tables(
+    fit: PetabProblem, laplace: Laplace, fits: PerturbedFits, *, name: str, out: Path, factors: Path
+) -> None:
     drawn = fits.shifts.std(axis=0)
     lines = [
         "# What a fit leaves open, by `twin fit-uncertainty`: widths on each parameter's scale, before the data (prior and",
         "# bounds), after them (Laplace approximation), and of the draws beside. 0 points: nothing measured bears on it.",
-        f"# chi2 {laplace.chi2:.1f} of {len(fit.measured)} points with {len(fit.scales)} scales; noise variance taken"
+        f"# {name}: chi2 {laplace.chi2:.1f} of {len(fit.measured)} points with {len(fit.scales)} scales; noise variance taken"
         f" {laplace.inflation:.2f} times as large.",
         ",".join(COLUMNS),
     ]
