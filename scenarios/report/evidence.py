@@ -6,7 +6,7 @@ import numpy as np
 
 from scenarios.report.contents import Contents
 from scenarios.report.figure import Entry, Figure, Panel, Trace, label, level, share_axis
-from scenarios.report.markup import element
+from scenarios.report.markup import element, join
 from scenarios.report.number import SPACE, count, plain, significant
 from scenarios.report.section import Section, paragraph
 from scenarios.report.table import Cell, Column, share_bar, table
@@ -50,28 +50,27 @@ def _table(contents: Contents) -> list[object]:
     order = np.argsort(-np.nan_to_num(influence, nan=-1.0), kind="stable")
     rows = [
         [
-            Cell(element("code", names[n]), names[n]),
-            Cell(groups[n], groups[n]),
+            Cell(
+                join((element("code", names[n]), element("small", " · ".join(filter(None, (groups[n], sources[n])))))),
+                names[n],
+            ),
             Cell(verdict(verdicts[n]), verdicts[n]),
             Cell(count(float(points[n])), float(points[n])),
             Cell(significant(float(prior[n]), 2), float(prior[n])),
             Cell(significant(float(posterior[n]), 2), float(posterior[n])),
             Cell(share_bar(float(influence[n])), float(influence[n])),
             *([Cell(share_bar(float(on_dose[n])), float(on_dose[n]))] if dosed else []),
-            Cell(sources[n], sources[n]),
         ]
         for n in order
     ]
     columns = [
-        Column("Parameter"),
-        Column("Group"),
+        Column("Parameter", "source of uncertainty · where its width comes from"),
         Column("Verdict"),
         Column("Points", "that bear on it", numeric=True),
         Column("Width before", "SD, log10", numeric=True),
         Column("Width after", "SD, log10", numeric=True),
         Column("Influence", "share of the answer's variance"),
         *([Column("On the dose", "that a cell needs")] if dosed else []),
-        Column("Source"),
     ]
     counts = [(name, verdicts.count(name)) for name in dict.fromkeys((*SIGNS, *verdicts)) if name in verdicts]
     assumed = [

@@ -32,8 +32,8 @@ def doses(contents: Contents) -> list[object]:
             Cell(names[n], names[n]),
             Cell(dose(float(lowest[n])) if np.isfinite(lowest[n]) else "none tested", float(lowest[n])),
             Cell(middles[n][0], middles[n][1]),
-            Cell(dose(float(half[n])) if np.isfinite(half[n]) else why_half[n] or NONE, float(half[n])),
-            f"{dose(float(low[n]))} to {dose(float(high[n]))}"
+            Cell(_about(float(half[n])) if np.isfinite(half[n]) else why_half[n] or NONE, float(half[n])),
+            f"{_about(float(low[n]))} to {_about(float(high[n]))}"
             if np.isfinite(low[n]) and np.isfinite(high[n])
             else NONE,
         ]
@@ -71,6 +71,11 @@ def room(contents: Contents) -> list[object]:
     return [table(columns, rows, caption=caption, id="span-table", sortable=False)]
 
 
+def _about(micromolar: float) -> str:
+    """A dose that lies between tested ones: two digits are all that it has."""
+    return dose(float(f"{micromolar:.2g}"))
+
+
 def _reasons(contents: Contents, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Codes of a variable in words, empty where all is fine."""
     if not contents.has(name):
@@ -93,4 +98,4 @@ def _middle(doses_uM: np.ndarray, reasons: np.ndarray) -> tuple[str, float]:
     value = float(counted[int(np.ceil(0.5 * counted.size)) - 1])
     if value == 0.0:
         return "below the lowest tested", 0.0
-    return (dose(value), value) if np.isfinite(value) else ("above the highest tested", np.inf)
+    return (_about(value), value) if np.isfinite(value) else ("above the highest tested", np.inf)
