@@ -3,8 +3,8 @@
 An emulator alone knows no members. `of` gives it cells, and it is a `twin.Simulator`: its levels can be perturbed, a step
 moves the latent point. `answer` runs whole arms that way and says which rows the gate vouches for.
 
-Rows run in blocks of `BLOCK`, filled up with copies, on one thread, so that no row's bits depend on how many others there
-are. Legend: `M` rows, `N` members in all, `E` networks, `H` latent, `C` context, `L` levels, `R` readouts, `T` times.
+Rows run in blocks of `BLOCK`, filled up with zeros, on one thread: a row's bits depend on its place in its block, never on
+what the other rows hold or how many they are. Legend: `M` rows, `N` members in all, `E` networks, `H` latent, `C` context, `L` levels, `R` readouts, `T` times.
 """
 
 from __future__ import annotations

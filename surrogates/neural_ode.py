@@ -101,7 +101,7 @@ class NeuralODE(nn.Module):
             features: scaled `[B, F]`.
             initial: readouts before any change, in units of their spans `[B, R]`; decoding the point gives them back.
         """
-        x = torch.cat([features, initial], dim=-1).expand(self.shape.networks, -1, -1)
+        x = torch.cat([features, initial], dim=-1).repeat(self.shape.networks, 1, 1)
         context = self.encode_deep(silu(self.encode_wide(x))) + self.encode_straight(x)
         point = self.begin(context)
         return point, context, torch.cat([x[..., self.shape.features :], self._look(point, context)], dim=-1)
@@ -112,7 +112,7 @@ class NeuralODE(nn.Module):
         Args:
             levels: scaled `[B, L]`.
         """
-        return self.drive_context(context) + self.drive_levels(levels.expand(self.shape.networks, -1, -1))
+        return self.drive_context(context) + self.drive_levels(levels.repeat(self.shape.networks, 1, 1))
 
     def advance(
         self, drive: Tensor, point: Tensor, *, since: float, t0: float, t1: float, times: Sequence[float]
@@ -144,6 +144,8 @@ class NeuralODE(nn.Module):
         y = y(start) (1 + a(z) - a(z(start))) + b(z) - b(z(start)): some of what happens to a cell scales what it had.
         """
         count = len(points)
+        if not count:
+            return context.new_zeros(*context.shape[:2], 0, self.shape.readouts)
         rows = points.permute(1, 0, 2, 3).flatten(1, 2)
         start, *before = anchor.repeat(1, count, 1).chunk(3, dim=-1)
         share, shift = self._look(rows, context.repeat(1, count, 1)).chunk(2, dim=-1)

@@ -173,5 +173,6 @@ CASES: list[Case] = [
         t1=60.0,
         start=(Perturbation(-10.0, "x.L", 1.0),),
         split=1e-3,  # samples are read between the integrator's nodes, and a step's end is one more node; float32
+        alone=False,  # a row's bits are those of its place in a block
     ),
 ]
