@@ -16,7 +16,7 @@ import xarray
 from numpy.typing import NDArray
 
 from scenarios.potency import SPAN_FOR_HALF, potency
-from scenarios.statistics import reached, spearman, wilson
+from scenarios.statistics import partial_spearman, reached, spearman, wilson
 from twin.errors import InputError
 
 if TYPE_CHECKING:
@@ -183,15 +183,13 @@ def judge(scenario: Scenario, dataset: xarray.Dataset) -> xarray.Dataset:
             percent | {"long_name": f"share of {goal.engagement} lost against the vehicle"},
         )
     spans, half = _spans(goal, dataset, arms, level)
-    fragment = xarray.Dataset(
-        found, attrs={"winner": str(dataset["arm"].values[rank == 1][0]) if (rank == 1).any() else ""}
-    )
-    fragment = fragment.merge(spans)
+    winner = str(dataset["arm"].values[rank == 1][0]) if (rank == 1).any() else ""
+    fragments = [xarray.Dataset(found, attrs={"winner": winner}), spans]
     if goal.washout_min is not None and arms.washed.any():
-        fragment = fragment.merge(_washed(goal, dataset, arms))
+        fragments.append(_washed(goal, dataset, arms))
     if scenario.candidates and arms.ranked.any():
-        fragment = fragment.merge(potency(scenario, dataset, removed, share, rank, span_wide=half))
-    return fragment
+        fragments.append(potency(scenario, dataset, removed, share, rank, span_wide=half))
+    return xarray.merge(fragments, join="exact", compat="identical", combine_attrs="no_conflicts")
 
 
 def _ranking(
@@ -265,9 +263,9 @@ def _washed(goal: Goal, dataset: xarray.Dataset, arms: Arms) -> xarray.Dataset:
         "removed_at_washout_reason": (each, reason, _flags(REASONS, "why it is not defined")),
     }  # fmt: skip
     attrs: dict[str, float | int] = {}
-    if "koff" in dataset and "candidate" in dataset.coords:
+    if {"koff", "Kd"} <= set(dataset.variables) and "candidate" in dataset.coords:
         within, medians = _by_residence(dataset, removed, arms)
-        found["washout_spearman"] = ("arm", within, {"units": "1", "long_name": "rank correlation over cells of S at wash-out with 1/koff"})  # fmt: skip
+        found["washout_spearman"] = ("arm", within, {"units": "1", "long_name": "rank correlation over cells of S at wash-out with 1/koff, among cells of equal Kd"})  # fmt: skip
         across = medians[:, np.isfinite(medians).all(axis=0)]
         if across.shape[1] >= 3:
             attrs["washout_spearman_compounds"] = float(spearman(across[0], across[1]))
@@ -277,7 +275,7 @@ def _washed(goal: Goal, dataset: xarray.Dataset, arms: Arms) -> xarray.Dataset:
 
 
 def _by_residence(dataset: xarray.Dataset, removed: Floats, arms: Arms) -> tuple[Floats, Floats]:
-    """Within each washed arm the correlation of S with 1/koff `[A]`; over arms the medians of S, 1/koff and 1/Kd `[3, A]`."""
+    """Within each washed arm the correlation of S with 1/koff at equal Kd `[A]`; over arms the medians of S, 1/koff and 1/Kd `[3, A]`."""
     place = {name: n for n, name in enumerate(dataset["candidate"].values.astype(str))}
     compound = dataset["compound"].values.astype(str)
     koff, kd = dataset["koff"].values, dataset["Kd"].values
@@ -288,7 +286,7 @@ def _by_residence(dataset: xarray.Dataset, removed: Floats, arms: Arms) -> tuple
         if compound[n] not in place or known.sum() < 3:
             continue
         row = place[compound[n]]
-        within[n] = spearman(removed[n, known], -koff[row, known])
+        within[n] = partial_spearman(removed[n, known], -koff[row, known], kd[row, known])
         medians[:, n] = np.median(removed[n, known]), 1 / np.median(koff[row, known]), 1 / np.median(kd[row, known])
     return within, medians
 

@@ -6,8 +6,9 @@ compound. Legend: `K` quantities, `N` cells.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import xarray
 from numpy.typing import NDArray
 
 from scenarios.fit import Fit
-from scenarios.influence import influence, telling_apart
+from scenarios.influence import Influence, influence, telling_apart
 from scenarios.potency import ABOVE, BELOW
 from scenarios.statistics import reached
 from twin.rates import RateComponent, RateEstimate, standard_scores
@@ -140,8 +141,8 @@ def evidence(
             "evidence_points": column("measured points that bear on it", [q.points for q in own]),
             "evidence_prior_sd_log10": column("width without data, SD of log10", [q.prior_sd_log10 for q in own]),
             "evidence_posterior_sd_log10": column("width with data, SD of log10", [q.posterior_sd_log10 for q in own]),
-            "evidence_influence": column("share of the variance of the signal removed, by ranks", of_share.share),
-            "evidence_influence_dose": column("share of the variance of the dose that a cell needs, by ranks", of_dose.share),
+            "evidence_influence": column("share of the variance of the signal removed, by ranks", np.clip(of_share.share, 0.0, 1.0)),
+            "evidence_influence_dose": column("share of the variance of the dose that a cell needs, by ranks", np.clip(of_dose.share, 0.0, 1.0)),
             "evidence_escape": column("chance that a cell that escapes has the higher value than one that responds", escape),
             "evidence_escape_p": column("its p-value, adjusted for the number of quantities", p),
             "evidence_influence_floor": column("share removed that noise alone gives the best of a source", of_share.floor),
@@ -154,10 +155,24 @@ def evidence(
         attrs={
             "evidence_cells": int(known.sum()),
             "evidence_escaped": int(escaped.sum()),
-            "evidence_influence_explained": of_share.explained,
-            "evidence_influence_dose_explained": of_dose.explained,
+            "evidence_by_verdict": json.dumps(_by_verdict(own, of_share)),
+            "evidence_by_verdict_dose": json.dumps(_by_verdict(own, of_dose)),
         },
     )  # fmt: skip
+
+
+def _by_verdict(own: Sequence[Quantity], moved: Influence) -> dict[str, float]:
+    """Share of all quantities of each verdict together; empty where they were not taken together.
+
+    Few of many weak quantities stand out alone; their sum does.
+    """
+    if not moved.jointly:
+        return {}
+    verdicts = np.array([quantity.verdict for quantity in own])
+    return {
+        name: round(float(np.clip(moved.share[verdicts == name].sum(), 0.0, 1.0)), 6)
+        for name in dict.fromkeys(verdicts.tolist())
+    }
 
 
 def _dose_needed(result: xarray.Dataset, compound: str) -> Floats:

@@ -37,7 +37,8 @@ class Influence:
     """Shares of the variance of an answer's ranks.
 
     Attributes:
-        share: of each input, with what noise alone would give taken off; 0 at least, NaN where cells are too few `[K]`.
+        share: of each input, with what noise alone would give taken off, so that it scatters around 0 where there is no
+            influence; NaN where cells are too few `[K]`.
         floor: what the largest share of the inputs of the same source stays under in 95 % of permutations `[K]`.
         explained: by all inputs together, adjusted for their number; NaN where each is taken alone.
         jointly: whether inputs were taken together; with too few cells for their number each is taken alone, and
@@ -67,7 +68,7 @@ def influence(inputs: Floats, answer: Floats, *, sources: Sequence[str], seed: i
         return Influence(unknown, unknown, float("nan"), jointly=False)
     x = standardised(ranks(inputs[:, known]))
     rng = stream(seed, "influence", name)
-    shuffled = np.stack([y, *(y[rng.permutation(size)] for _ in range(_PERMUTATIONS))])
+    shuffled = np.concatenate((y[None], rng.permuted(np.tile(y, (_PERMUTATIONS, 1)), axis=1)))
     # einsum and not BLAS: the same bits whatever the number of threads
     correlated = np.einsum("kn,pn->pk", x, shuffled) / size
     jointly = size > 2 * sum(min(len(rows), draws) for rows, draws in _sources(x, sources)) + 2
@@ -77,13 +78,13 @@ def influence(inputs: Floats, answer: Floats, *, sources: Sequence[str], seed: i
     # as in the adjusted R² (Ezekiel 1930): the more is explained, the less is left for noise to mimic
     fitted, mimicked = (float(real.sum()), float(noise.sum())) if jointly else (real, noise)
     taken = noise * np.maximum(1.0 - fitted, 0.0) / np.maximum(1.0 - mimicked, 1e-9)
-    share = np.clip(real - taken, 0.0, 1.0)
+    share = real - taken
     floor = unknown.copy()
     for rows, permuted in _permuted(x, y, sources, rng):
         mixed = np.repeat(correlated[:1], len(permuted), axis=0)
         mixed[:, rows] = permuted
         floor[rows] = np.quantile(weigh(mixed)[:, rows].max(axis=1), _CONFIDENCE)
-    explained = min(max(float((real - taken).sum()), 0.0), 1.0) if jointly else float("nan")
+    explained = min(max(float(share.sum()), 0.0), 1.0) if jointly else float("nan")
     return Influence(share, floor, explained, jointly)
 
 
@@ -128,7 +129,7 @@ def _permuted(x: Floats, y: Floats, sources: Sequence[str], rng: Generator) -> l
     for rows, _ in _sources(x, sources):
         draws, label = np.unique(x[rows], axis=1, return_inverse=True)
         sums = np.bincount(label.ravel(), weights=y, minlength=draws.shape[1])
-        shuffled = np.stack([sums[rng.permutation(len(sums))] for _ in range(_PERMUTATIONS)])
+        shuffled = rng.permuted(np.tile(sums, (_PERMUTATIONS, 1)), axis=1)
         found.append((rows, np.einsum("ku,pu->pk", draws, shuffled) / len(y)))
     return found
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,10 +15,11 @@ import xarray
 from numpy.typing import NDArray
 
 from scenarios import answer
-from scenarios.evidence import ASSUMED
+from scenarios.evidence import ASSUMED, CITED, CONSTRAINED, WEAK
 from scenarios.potency import SPAN_FOR_HALF
 from scenarios.report import number
 from scenarios.statistics import reached
+from scenarios.variance_split import RANKS
 
 if TYPE_CHECKING:
     from scenarios.goal import Goal
@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 
 MATTERS = 0.05
 """A quantity is named where it holds this share of a variance, and more than noise would give it."""
+TOGETHER = 0.1
+"""The share that many weak quantities must hold together to be mentioned in the first sentence."""
 _NAMED = 5  # compounds, quantities or sources in one sentence
 _SURE = 0.05  # p-value, adjusted
 
@@ -69,13 +71,7 @@ class _Statement:
                 f"No treatment of {self.line} can be ranked: {self._undefined() or 'none of its arms is a treatment.'}"
             )
         best = self.ranked[0]
-        rests = self.unconstrained
-        prefix = ""
-        if rests:
-            names, more = _listed(rests, most=3)
-            prefix = (
-                f"Resting on {_count(len(rests), 'quantity', 'quantities')} that no data constrain ({names}{more}), "
-            )
+        prefix = self._rests_on()
         wanted = f"{self.effect} in at least {_percent(self.goal.cell_share)} of {self.line} cells"
         reach = f"in {_percent(self.share[best])} of the virtual cells (95 % interval {_interval(self.low[best], self.high[best])})"
         label = self._label(best)
@@ -114,10 +110,21 @@ class _Statement:
         """What a cell is to show."""
         return f"remove at least {_percent(self.goal.removed_share)} of the {self.goal.readout} signal"
 
-    @cached_property
-    def unconstrained(self) -> list[str]:
-        """Assumed quantities that move the share removed or the dose needed, the strongest first."""
-        return [name for name, *_ in self._moving(verdicts=(ASSUMED,))]
+    def _rests_on(self) -> str:
+        """The beginning of a sentence where the answer moves with what no data constrain, else nothing."""
+        names = [name for name, *_ in self._moving(verdicts=(ASSUMED,))]
+        together = max(self._together(question).get(ASSUMED, 0.0) for question in ("", "_dose"))
+        if names:
+            listed, more = _listed(names, most=3)
+            return f"Resting on what no data constrain ({listed}{more}), "
+        if together >= TOGETHER:
+            count = int((self.result["evidence_verdict"].values.astype(str) == ASSUMED).sum())
+            return f"Resting on {count} quantities that no data constrain, none of which stands out, "
+        return ""
+
+    def _together(self, question: str) -> dict[str, float]:
+        """Share of all quantities of each verdict together, of the variance of S (``""``) or of the dose needed (``"_dose"``)."""
+        return json.loads(self.result.attrs.get(f"evidence_by_verdict{question}", "{}"))
 
     def _moving(self, *, verdicts: Sequence[str]) -> list[tuple[str, float, float]]:
         """Quantities with one of these verdicts that move the answer: name, share of S, share of the dose needed."""
@@ -213,32 +220,38 @@ class _Statement:
     def _by_source(self) -> list[str]:
         if "total_order" not in self.result:
             return []
-        total = self.result["total_order"].values
+        ranks = str(self.result.attrs.get("variance_scale", "")) == RANKS
+        suffix = "_rank" if ranks else ""
+        total, low, high = (self.result[f"total_order{suffix}{end}"].values for end in ("", "_low", "_high"))
         if not np.isfinite(total).any():
             return ["The share removed does not vary under the best treatment, so there is no variance to split."]
         names = self.result["source"].values.astype(str)
-        low, high = (self.result[f"total_order_{end}"].values for end in ("low", "high"))
         order = np.argsort(-np.nan_to_num(total), kind="stable")
         parts = [f"{names[n]} {_percent(max(total[n], 0.0))} ({_interval(max(low[n], 0.0), high[n])})" for n in order]
-        text = (
-            f"Variance of S under the best treatment (standard deviation {number.significant(self._number('variance_sd'), 2)}) "
-            f"by source, total order: {_joined(parts)}."
-        )
-        by_rank = self.result["total_order_rank"].values
-        first = int(np.nanargmax(by_rank)) if np.isfinite(by_rank).any() else int(order[0])
-        if first != order[0]:
-            text += f" A few extreme cells carry much of it: by ranks {names[first]} comes first ({_percent(by_rank[first])})."
+        spread = number.significant(self._number("variance_sd"), 2)
+        what = "the ranks of S" if ranks else "S"
+        text = f"Variance of {what} under the best treatment by source, total order: {_joined(parts)}; the standard deviation of S is {spread}."
+        if ranks:
+            text += " A few cells far below the others carry most of the variance of S itself, which these rows do not split reliably."
         return [text]
 
     def _assumed(self) -> list[str]:
         if "evidence_verdict" not in self.result:
             return []
         verdicts = self.result["evidence_verdict"].values.astype(str)
-        names = list(dict.fromkeys(verdicts.tolist()))
-        counts = _joined([f"{int((verdicts == name).sum())} {name}" for name in names])
+        names = [name for name in (ASSUMED, WEAK, CONSTRAINED, CITED) if (verdicts == name).any()]
+        counts = _joined([f"{int((verdicts == name).sum())} are {name}" for name in names])
         found = [
             f"Of {_count(len(verdicts), 'uncertain quantity', 'uncertain quantities')} behind the best treatment {counts}."
         ]
+        for question, what in (("", "S"), ("_dose", "the dose that a cell needs")):
+            together = self._together(question)
+            if together:
+                parts = [f"{name} ones hold {_percent(together[name])}" for name in names if name in together]
+                rest = max(0.0, 1.0 - sum(together.values()))
+                found.append(
+                    f"Of the variance of {what}, by ranks, {_joined(parts)}; {_percent(rest)} cannot be assigned."
+                )
         for verdict in names:
             moving = self._moving(verdicts=(verdict,))
             if moving:
@@ -288,15 +301,16 @@ class _Statement:
         compounds = int(self._number("washout_compounds", 0))
         if compounds < 3 or self.goal.washout_min is None:
             return []
-        residence, affinity = self._number("washout_spearman_compounds"), self._number("washout_spearman_affinity")
+        residence, affinity = (self._number(f"washout_spearman_{name}") for name in ("compounds", "affinity"))
         within = self.result["washout_spearman"].values
-        text = (
-            f"After wash-out, at {self.goal.washout_min:g} min, the share still removed goes with residence time 1/koff: rank correlation "
-            f"{residence:.2f} over {compounds} compounds (with affinity 1/Kd {affinity:.2f}"
-        )
         known = within[np.isfinite(within)]
-        text += f"), and {float(np.median(known)):.2f} over the cells of a compound (median)." if known.size else ")."
-        return [text.replace("-", "−") if residence < 0 or affinity < 0 else text]
+        text = (
+            f"After wash-out, at {self.goal.washout_min:g} min, the share still removed goes with residence time 1/koff "
+            f"(rank correlation {residence:.2f} over {compounds} compounds) and with affinity 1/Kd ({affinity:.2f})"
+        )
+        if known.size:
+            text += f"; among cells of one compound and equal Kd with residence time {float(np.median(known)):.2f} (median compound)"
+        return [f"{text.replace(' -', ' −').replace('(-', '(−')}."]
 
     def _binding(self) -> list[str]:
         found: list[str] = []

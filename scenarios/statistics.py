@@ -55,3 +55,13 @@ def spearman(x: Floats, y: Floats) -> Floats:
     product = (standardised(ranks(x)) * standardised(ranks(y))).mean(axis=-1)
     vary = (np.ptp(x, axis=-1) > 0) & (np.ptp(y, axis=-1) > 0)
     return np.where(vary, np.clip(product, -1.0, 1.0), np.nan)
+
+
+def partial_spearman(x: Floats, y: Floats, given: Floats) -> Floats:
+    """Spearman's correlation of rows `[..., N]` among cells that are equal in a third; NaN where one does not vary.
+
+    By the formula of partial correlations on ranks (Kendall 1942, Biometrika 32:277).
+    """
+    xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
+    left = (1.0 - xz**2) * (1.0 - yz**2)
+    return np.where(left > 1e-12, (xy - xz * yz) / np.sqrt(np.where(left > 1e-12, left, 1.0)), np.nan)

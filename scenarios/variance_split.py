@@ -37,6 +37,9 @@ FIRST_DRAW = 1_000_000_000
 """Draw numbers of the designs start here, far above those of any cohort (at most ten million members)."""
 _BLOCK = 100_000_000
 _REPLICATES = 1000
+SHARES, RANKS = "S", "ranks of S"
+"""What a split is told of: S itself, or its ranks where S has so long a tail that the rows do not split its variance."""
+_WIDEST = 0.5  # interval of a total-order index of S
 _TAILS = (0.025, 0.975)
 
 
@@ -141,8 +144,9 @@ def split(scenario: Scenario, design: Design, removed: Floats) -> xarray.Dataset
         removed: S of each member of the design, from `design_removed`.
 
     Returns:
-        Dims `source`, `epistemic`, `cell`; attributes `goal_met_probability` with `_low`, `_high`, and
-        `crossed_variance_…`: shares of what is unknown, of cells, and of both together.
+        Dims `source`, `epistemic`, `cell`; indices of S and, suffix `_rank`, of its ranks. Attributes `variance_scale`:
+        which of them to tell; `goal_met_probability` with `_low`, `_high`; and `crossed_variance_…`: shares of what is
+        unknown, of cells, and of both together.
     """
     goal = scenario.answer
     assert goal is not None, "a design exists only where there is a goal"
@@ -159,6 +163,7 @@ def split(scenario: Scenario, design: Design, removed: Floats) -> xarray.Dataset
             for end, values in (("low", low), ("high", high)):
                 text = f"its 95 % bootstrap interval, {'lower' if end == 'low' else 'upper'} end"
                 variables[f"{order}{suffix}_{end}"] = ("source", values, {"units": "1", "long_name": text})
+    widths = variables["total_order_high"][1] - variables["total_order_low"][1]
     crossed = removed[design.blocks :].reshape(design.epistemic, design.cells)
     fraction = _fraction(crossed, goal.removed_share)
     variables["crossed_removed"] = (
@@ -178,6 +183,7 @@ def split(scenario: Scenario, design: Design, removed: Floats) -> xarray.Dataset
         "goal_met_probability": met,
         "goal_met_probability_low": low,
         "goal_met_probability_high": high,
+        "variance_scale": RANKS if (np.nan_to_num(widths) > _WIDEST).any() else SHARES,
         "variance_sd": float(known.std()) if known.size else float("nan"),
         "variance_rows_lost": int((~np.isfinite(removed[: design.blocks])).sum()),
         "crossed_lost": int((~np.isfinite(crossed)).sum()),
