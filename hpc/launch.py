@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hpc.errors import LaunchError
@@ -21,6 +24,16 @@ _LAUNCHERS = (
 )
 # they also start processes that no MPI is meant for (an interactive shell on a node is a step of one task)
 _ALSO_WITHOUT_MPI = ("srun", "flux", "jsrun")
+
+_PATIENCE_S = 300
+# waits until its input closes (MPI has started, or the rank is gone), or ends the rank
+_WATCH = """
+import os, select, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+if not select.select([0], [], [], float(sys.argv[2]))[0]:
+    os.write(2, sys.argv[3].encode())
+    os.kill(int(sys.argv[1]), signal.SIGKILL)
+"""
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,28 @@ def check(launch: Launch, *, seen: int, library: str) -> None:
         f"{launch.launcher} started {many} processes, and the MPI library sees {seen} ({library}): the launcher and the "
         f"library belong to different MPIs.\n  {cure(launch)}"
     )
+
+
+@contextmanager
+def watched(launch: Launch) -> Iterator[None]:
+    """End this process if the block takes too long: MPI starts when all ranks do, and one may have ended before.
+
+    Open MPI's launcher ends the job then, MPICH's does not. The watch is a process of its own, since MPI starts in compiled
+    code that lets no other thread of Python run. `TWIN_MPI_START_S` sets the seconds, 300 if it is not given.
+    """
+    patience_s = _number(os.environ.get("TWIN_MPI_START_S")) or _PATIENCE_S
+    said = (
+        f"refused: MPI did not start on rank {launch.rank} within {patience_s} s. {launch.launcher} started {launch.ranks or 'several'} "
+        "processes, and not all of them arrived: look above for one that failed, and check that Python and this environment can be "
+        "read on every node. TWIN_MPI_START_S=600 waits longer.\n"
+    )
+    watch = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _WATCH, str(os.getpid()), str(patience_s), said], stdin=subprocess.PIPE
+    )
+    try:
+        yield
+    finally:
+        watch.communicate()  # closes its input, at which it ends
 
 
 def cure(launch: Launch) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -275,7 +276,11 @@ def _start(launched: Launch) -> Any:
     """MPI, initialised; checked against what the launcher announced."""
     mpi4py.rc.thread_level = "funneled"  # only the main thread communicates
     try:
-        from mpi4py import MPI
+        with launch.watched(launched), stop.immediate(), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # of a launcher that does not fit: refused below, with the cure
+            from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LaunchError(
             f"{launched.launcher} started this process, and the MPI library cannot be loaded: {error}\n  {launch.cure(launched)}"

@@ -81,6 +81,20 @@ def listening() -> Iterator[None]:
 
 
 @contextmanager
+def immediate() -> Iterator[None]:
+    """Let a signal end the process at once: for compiled code that may wait for ever, where Python's handlers never run."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextmanager
 def deferred() -> Iterator[None]:
     """Let a signal wait until the outermost such block ends; `check` inside raises it where it does no harm."""
     _listener.deferrals += 1

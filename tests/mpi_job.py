@@ -15,6 +15,7 @@ import hpc_tasks as work
 import numpy as np
 
 from hpc import Executor, Journal, Stopped, TaskFailure, open_executor
+from hpc.launch import announced
 
 
 def results(executor: Executor, folder: Path) -> None:
@@ -94,7 +95,8 @@ def long(executor: Executor, folder: Path) -> None:
 
 def main(what: str, folder: Path) -> int:
     """The job of this rank; exit code as the command's."""
-    rank = int(os.environ["OMPI_COMM_WORLD_RANK"]) if "OMPI_COMM_WORLD_RANK" in os.environ else 0
+    launched = announced()
+    rank = launched.rank if launched is not None else 0
     (folder / f"pid-{rank}").write_text(str(os.getpid()))
     if what == "cannot start" and rank == 1:
         raise ImportError("no module named 'nowhere'")

@@ -21,6 +21,7 @@ JOB = str(ROOT / "tests" / "mpi_job.py")
 
 
 @needs_mpiexec
+@pytest.mark.slow
 def test_the_same_bits_on_one_to_four_ranks(tmp_path: Path) -> None:
     digests = set()
     for ranks in (1, 2, 3, 4):
@@ -38,6 +39,7 @@ def test_the_same_bits_on_one_to_four_ranks(tmp_path: Path) -> None:
 
 
 @needs_mpiexec
+@pytest.mark.slow
 def test_unequal_tasks_are_done_once_each_by_all_ranks(tmp_path: Path) -> None:
     done = mpi_launch.run(3, JOB, "unequal", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -47,6 +49,7 @@ def test_unequal_tasks_are_done_once_each_by_all_ranks(tmp_path: Path) -> None:
 
 
 @needs_mpiexec
+@pytest.mark.slow
 def test_large_messages(tmp_path: Path) -> None:
     done = mpi_launch.run(3, JOB, "large", str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
@@ -84,6 +87,7 @@ def test_a_signal_to_any_rank_stops_all_with_its_exit_code(rank: int, tmp_path: 
 
 
 @needs_mpiexec
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_launcher_stops_all_and_loses_nothing(number: int, tmp_path: Path) -> None:
     # Open MPI's launcher turns either into SIGTERM, ends ranks that are still there after 0.2 s, and returns 1 whatever they return
@@ -95,6 +99,7 @@ def test_a_signal_to_the_launcher_stops_all_and_loses_nothing(number: int, tmp_p
 
 
 @needs_mpiexec
+@pytest.mark.slow
 def test_a_killed_rank_ends_the_job_and_loses_nothing(tmp_path: Path) -> None:
     job = _begin(tmp_path)
     os.kill(int((tmp_path / "pid-1").read_text()), signal.SIGKILL)
@@ -122,6 +127,21 @@ def test_an_mpi_library_that_cannot_be_loaded_is_an_error(tmp_path: Path) -> Non
     )
     assert done.returncode == 1
     assert "LaunchError: mpiexec of Open MPI started this process, and the MPI library cannot be loaded" in done.stderr
+
+
+def test_a_start_that_never_comes_to_an_end_is_ended() -> None:
+    # MPICH's launcher lets ranks wait for ever for one that ended before it started MPI
+    code = (
+        "import time\nfrom hpc.launch import Launch, watched\n"
+        "with watched(Launch('srun', 4, 2)): time.sleep(0.01)\n"
+        "print('fine', flush=True)\n"
+        "with watched(Launch('srun', 4, 2)): time.sleep(60)\n"
+    )
+    patient = environment(TWIN_MPI_START_S="1")
+    done = subprocess.run([sys.executable, "-c", code], env=patient, capture_output=True, text=True, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout == "fine\n"
+    assert re.search(r"MPI did not start on rank 2 within 1 s\. srun started 4 processes", done.stderr)
 
 
 @pytest.mark.parametrize(

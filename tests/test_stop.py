@@ -76,6 +76,20 @@ def test_handlers_come_back() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def test_compiled_code_that_waits_is_ended_by_the_first_signal() -> None:
+    code = (
+        "import ctypes\nfrom hpc import stop\n"
+        "with stop.listening(), stop.immediate():\n"
+        "    print('ready', flush=True)\n"
+        "    ctypes.PyDLL(None).sleep(60)\n"  # holds the interpreter's lock, as MPI does while it starts
+    )
+    job = subprocess.Popen([sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, text=True)
+    _line(job)
+    time.sleep(0.2)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(10) == -signal.SIGTERM
+
+
 def test_outside_the_main_thread_nothing_is_touched() -> None:
     def inside() -> None:
         with stop.listening():
