@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import twin
-from hpc import Executor, Journal, TaskFailure, open_executor
+from hpc import Executor, Journal, Stopped, TaskFailure, open_executor
 from hpc.publication import draft, publish, tidy
 from scenarios import answer, binding_stage, report, result, terminal_table
 from scenarios.arm import Arm
@@ -108,7 +109,16 @@ class _Run:
         self.set_aside: list[str] = []
 
     def lead(self) -> int:
-        """All scales, then the result."""
+        """All scales, then the result; how it ended goes into the log as well."""
+        try:
+            return self._lead()
+        except BaseException as error:
+            self.progress.say(f"ended by {type(error).__name__}: {error}", aloud=False)
+            if not isinstance(error, Stopped):
+                self.progress.say(traceback.format_exc(), aloud=False)
+            raise
+
+    def _lead(self) -> int:
         scenario, arms = self.scenario, self.scenario.arms()
         self._greet(len(arms))
         binding = self._bind() if scenario.candidates else None

@@ -17,6 +17,7 @@ import pytest
 import small_scenario
 import xarray
 from numpy.testing import assert_allclose
+from same_result import opened, same_result
 
 from scenarios import job
 from scenarios.cli import main
@@ -25,26 +26,6 @@ from simulators.reaction import ReactionSimulator
 from twin import State
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def opened(path: Path) -> xarray.Dataset:
-    """A result, read whole."""
-    with xarray.open_zarr(path) as found:
-        return found.load()
-
-
-def same_result(one: Path, other: Path) -> None:
-    """Fails unless all variables, coordinates and attributes but `run_*` have the same bits."""
-    a, b = opened(one), opened(other)
-    assert set(a.variables) == set(b.variables)
-    for name in a.variables:
-        left, right = np.asarray(a[name].values), np.asarray(b[name].values)
-        assert (left.dtype, left.shape) == (right.dtype, right.shape), name
-        assert left.tobytes() == right.tobytes(), name
-        assert a[name].dims == b[name].dims, name
-        assert str(a[name].attrs) == str(b[name].attrs), name
-    kept = [{k: v for k, v in d.attrs.items() if not k.startswith("run_")} for d in (a, b)]
-    assert kept[0] == kept[1]
 
 
 @pytest.fixture(scope="module")
