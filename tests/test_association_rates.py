@@ -177,11 +177,11 @@ def test_tumbling_turns_without_moving_in_or_out() -> None:
     """Seen from the receptor the angle spreads by (D/r² + D_rot)·t, while ⟨r²⟩ grows by 6Dt only."""
     turning = Encounter(CONTACT_NM, patch_half_angle=0.3, tumbling_1_nm2=0.5)
     still = Encounter(CONTACT_NM, patch_half_angle=0.3)
-    r, sigma = 4 * CONTACT_NM, 0.05 * CONTACT_NM
+    r, sigma = 4 * CONTACT_NM, 0.005 * CONTACT_NM
     places = np.tile([0.0, 0.0, -r], (20000, 1))
     spread, size = {}, {}
     for name, encounter in (("turning", turning), ("still", still)):
-        dynamics = BrownianDynamics(encounter, places, outer_nm=9 * r, seed=3, finest=0.02, coarsest=0.05, reach=0.35)
+        dynamics = BrownianDynamics(encounter, places, outer_nm=9 * r, seed=3, finest=0.02, coarsest=0.005, reach=0.35)
         dynamics.advance(1)
         spread[name] = np.mean(dynamics.places_nm[:, :2] ** 2)
         size[name] = np.mean(np.sum(dynamics.places_nm**2, axis=1))
@@ -222,12 +222,12 @@ def test_free_returns_follow_the_kernel_of_the_exterior_sphere() -> None:
 
 
 def test_returns_under_forces_and_tumbling_agree_with_brownian_dynamics() -> None:
-    """Copies run from q until they touch b or are beyond 3q, whence the outer solution from there on takes over: the share that
+    """Copies run from q until they touch b or are beyond 2q, whence the outer solution from there on takes over: the share that
     returns and the first moment of its cosine are those of the outer solution from q, within 4 standard errors."""
-    b, q, n = 3.0, 4.5, 1500
-    forces = Encounter(b, energy=ScreenedCoulomb(30.0, 0.5), tumbling_1_nm2=0.05)
+    b, q, n = 3.0, 4.5, 1000
+    forces = Encounter(b, energy=ScreenedCoulomb(12.0, 0.5), tumbling_1_nm2=0.05)
     near = Exterior(forces, b_nm=b, q_nm=q, beyond_nm=1.0)
-    far = Exterior(forces, b_nm=b, q_nm=3 * q, beyond_nm=6.0)
+    far = Exterior(forces, b_nm=b, q_nm=2 * q, beyond_nm=6.0)
     u = (np.arange(500) + 0.5) / 500
 
     def moment(exterior: Exterior, r: float) -> float:
@@ -238,9 +238,9 @@ def test_returns_under_forces_and_tumbling_agree_with_brownian_dynamics() -> Non
         b, math.pi - 1e-9, forces.energy, forces.tumbling_1_nm2
     )  # a cap, so that tumbling is simulated too
     start = np.tile([0.0, 0.0, q], (n, 1))
-    dynamics = BrownianDynamics(whole, start, outer_nm=3 * q, seed=8, finest=0.03, coarsest=0.2, reach=0.35)
+    dynamics = BrownianDynamics(whole, start, outer_nm=2 * q, seed=8, finest=0.03, coarsest=0.2, reach=0.35)
     distance = np.full(n, q)
-    while ((distance > b / 2) & (distance < 3 * q)).any():
+    while ((distance > b / 2) & (distance < 2 * q)).any():
         dynamics.advance(10)
         distance = np.linalg.norm(dynamics.places_nm, axis=1)
     cosine = dynamics.places_nm[:, 2] / distance
