@@ -72,13 +72,13 @@ class _Statement:
             )
         best = self.ranked[0]
         prefix = self._rests_on()
-        wanted = f"{self.effect} in at least {_percent(self.goal.cell_share)} of {self.line} cells"
+        wanted = f"{_third(self.effect)} in at least {_percent(self.goal.cell_share)} of {self.line} cells"
         reach = f"in {_percent(self.share[best])} of the virtual cells (95 % interval {_interval(self.low[best], self.high[best])})"
         label = self._label(best)
         if self.met:
             text = f"the best treatment is {label}: it {_third(self.effect)} {reach}"
         else:
-            text = f"no treatment will {wanted}; the best, {label}, does {reach}"
+            text = f"no treatment {wanted}; the best, {label}, does so {reach}"
         text += self._how_sure() + "."
         text = prefix + text if prefix else text[0].upper() + text[1:]
         first = self._first_dose()
@@ -240,9 +240,9 @@ class _Statement:
             return []
         verdicts = self.result["evidence_verdict"].values.astype(str)
         names = [name for name in (ASSUMED, WEAK, CONSTRAINED, CITED) if (verdicts == name).any()]
-        counts = _joined([f"{int((verdicts == name).sum())} are {name}" for name in names])
+        counts = _joined([f"{int((verdicts == name).sum())} {name}" for name in names])
         found = [
-            f"Of {_count(len(verdicts), 'uncertain quantity', 'uncertain quantities')} behind the best treatment {counts}."
+            f"Of {_count(len(verdicts), 'uncertain quantity', 'uncertain quantities')} behind the best treatment: {counts}."
         ]
         for question, what in (("", "S"), ("_dose", "the dose that a cell needs")):
             together = self._together(question)
