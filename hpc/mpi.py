@@ -260,7 +260,8 @@ def open_ranks(launched: Launch, *, workers_per_rank: int) -> Iterator[RootRank 
     try:
         yield executor
     except stop.Stopped as stopped:
-        stop.request(stopped.signal_number)
+        if not executor.is_root:
+            stop.request(stopped.signal_number)  # `leave` passes it on
         raise
     except Exception:
         if not executor.is_root:

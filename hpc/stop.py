@@ -125,6 +125,5 @@ def forget() -> None:
 
 
 def request(signal_number: int) -> None:
-    """Behave as if this signal had come: another rank received it."""
-    if _listener.received is None:
-        _listener.received = signal_number
+    """Behave as if this signal had come and waited: another rank received it, or shall be told of it."""
+    _listener.received, _listener.raised = signal_number, False

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import pickle
+import signal
 import sys
 import time
 from pathlib import Path
@@ -104,10 +105,15 @@ def main(what: str, folder: Path) -> int:
         with open_executor() as executor:
             if what == "cannot go on" and rank == 1:
                 raise OSError("this node has no scratch disk")
+            if what == "stopped early" and rank == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(10)
             if not executor.is_root:
                 executor.serve()
                 return 0
-            {"cannot start": results, "cannot go on": results}.get(what, globals().get(what))(executor, folder)  # pyright: ignore[reportOptionalCall]
+            {"cannot start": results, "cannot go on": results, "stopped early": long}.get(what, globals().get(what))(
+                executor, folder
+            )  # pyright: ignore[reportOptionalCall]
             return 0
     except Stopped as stopped:
         (folder / "said").write_text(str(stopped.exit_code))

@@ -87,6 +87,12 @@ def test_a_signal_to_any_rank_stops_all_with_its_exit_code(rank: int, tmp_path: 
 
 
 @needs_mpiexec
+def test_a_signal_before_a_rank_serves_stops_all(tmp_path: Path) -> None:
+    assert mpi_launch.run(2, JOB, "stopped early", str(tmp_path), timeout_s=40).returncode == 143
+    assert (tmp_path / "said").read_text() == "143"
+
+
+@needs_mpiexec
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_launcher_stops_all_and_loses_nothing(number: int, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ if __name__ == "__main__":
             def keep(index, result):
                 journal.append(str(index))
                 print(index, flush=True)
+            print("ready", flush=True)
             executor.map(hpc_tasks.nap, [seconds] * 1000, on_result=keep)
     except Stopped as stopped:
         print("stopped", stopped, file=sys.stderr)
@@ -105,6 +106,7 @@ def test_outside_the_main_thread_nothing_is_touched() -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_map_stops_soon_and_keeps_what_was_finished(number: int, code: int, processes: int, tmp_path: Path) -> None:
     job = _job(tmp_path, "0.02", str(processes))
+    assert _line(job) == "ready"
     lines = [_line(job) for _ in range(5)]
     sent = time.monotonic()
     job.send_signal(number)
@@ -123,7 +125,8 @@ def test_a_map_stops_soon_and_keeps_what_was_finished(number: int, code: int, pr
 
 def test_long_tasks_do_not_hold_it_up_and_workers_ignore_the_terminal(tmp_path: Path) -> None:
     job = _job(tmp_path, "60", "2", start_new_session=True)
-    time.sleep(1.5)
+    assert _line(job) == "ready"
+    time.sleep(1.5)  # the workers are asleep in their tasks, or on a busy machine still starting
     os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     _, err = job.communicate(timeout=20)
     assert job.returncode == 130
