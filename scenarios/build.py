@@ -111,7 +111,6 @@ def build(scenario: Scenario) -> Build:
     """
     from simulators.reaction.stepped_model import SteppedModel
 
-    cell = scenario.cell
     model = SteppedModel.read(scenario.model_text)
     settable = (*model.parameters, *model.species, *model.rated)
     found = model_problems(
@@ -121,13 +120,19 @@ def build(scenario: Scenario) -> Build:
     )
     if found:
         raise _refused(scenario, found)
-    readouts = tuple((name, readout.expression or name) for name, readout in scenario.readouts.items())
-    units = {**cell.units, **{name: readout.units for name, readout in scenario.readouts.items() if readout.units}}
-    built = Build(scenario, _engine(cell.engine, scenario.model_text, readouts, tuple(units.items()), cell.time_units))
+    built = wire(scenario)
     misfits = list(_misfits(built))
     if misfits:
         raise _refused(scenario, misfits)
     return built
+
+
+def wire(scenario: Scenario) -> Build:
+    """Wire a scenario that `build` has checked: what a worker does."""
+    cell = scenario.cell
+    readouts = tuple((name, readout.expression or name) for name, readout in scenario.readouts.items())
+    units = {**cell.units, **{name: readout.units for name, readout in scenario.readouts.items() if readout.units}}
+    return Build(scenario, _engine(cell.engine, scenario.model_text, readouts, tuple(units.items()), cell.time_units))
 
 
 def _refused(scenario: Scenario, found: Sequence[Problem]) -> InputError:

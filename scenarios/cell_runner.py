@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from coupling.equilibrium import settle
 from coupling.simulate import Course, advance, perturb, start
 from scenarios.arm import Arm
-from scenarios.build import BINDING, CELL, Build, build
+from scenarios.build import BINDING, CELL, Build, wire
 from scenarios.emulation import cell_features, emulator_of
 from scenarios.tasks import BROKE, EMULATOR, MECHANISM, CellCourses, CellTask
 from twin.errors import KakehashiError
@@ -74,7 +74,7 @@ class CellRunner:
     @cached_property
     def built(self) -> Build:
         """Made where the task runs, once."""
-        return build(self.scenario)
+        return wire(self.scenario)
 
     @cached_property
     def trusted(self) -> Trusted | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -47,6 +48,12 @@ def read(value: float | str, units: str) -> float:
     )
     if isinstance(value, bool) or value is None or not isinstance(value, (int, float, str)):  # pyright: ignore[reportUnnecessaryIsInstance, reportUnnecessaryComparison]
         raise UnitError(f"{value!r} is not a quantity; {expected}.")
+    return _read(value, units, expected)
+
+
+@lru_cache(maxsize=100_000)
+def _read(value: float | str, units: str, expected: str) -> float:
+    """Remembered: pint takes a millisecond, and a screen reads the same doses for every compound."""
     if not isinstance(value, str):
         number, unit = float(value), ""
     else:
