@@ -6,6 +6,11 @@ from pathlib import Path
 
 import gastric_run
 import pytest
+from hypothesis import settings
+
+# a first call may build the unit registry, and machines are shared: how long one example takes is no property of the code
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
