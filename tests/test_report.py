@@ -124,6 +124,12 @@ def test_doses_beyond_the_tested_ones_are_told_as_such(page: Page) -> None:
     assert "pMAPK 17" in text
 
 
+def test_the_split_leads_with_the_scale_that_the_answer_relies_on(page: Page, result: xr.Dataset) -> None:
+    assert "the variance of the signal removed comes most from affinity (62" in page.text
+    ranked = Page(report.html(result.assign_attrs(variance_scale="ranks of S")))
+    assert "the variance of the cells' ranks by signal removed comes most from affinity (65" in ranked.text
+
+
 def test_ids_are_unique(page: Page) -> None:
     assert len(page.ids) == len(set(page.ids))
 
@@ -132,7 +138,12 @@ def test_the_answer_comes_first_and_its_caveats_follow(page: Page, result: xr.Da
     words = page.text
     places = [
         words.index(part)
-        for part in (result.attrs["answer"], "What it rests on", "Kd in the cell is assumed", "Ranking of")
+        for part in (
+            result.attrs["answer"],
+            "How sure, and what it rests on",
+            "Kd in the cell is assumed",
+            "Ranking of",
+        )
     ]
     assert places == sorted(places)
 

@@ -21,7 +21,7 @@ def section(contents: Contents) -> Section | None:
     details = contents.data("answer_details") or []
     body: list[object] = [element("p", sentence, class_="answer"), _tiles(contents)]
     if details:
-        body.append(element("h3", "What it rests on"))
+        body.append(element("h3", "How sure, and what it rests on"))
         body.append(element("ul", *(element("li", str(detail)) for detail in details), class_="details"))
     return Section("answer", "Answer", "Answer", tuple(body))
 

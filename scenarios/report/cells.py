@@ -19,7 +19,7 @@ def view_range(values: np.ndarray, *, hold: tuple[float, float] = (0.0, 1.0)) ->
     first, last = hold[0] - 0.05, hold[1] + 0.05
     if not known.size:
         return first, last, ""
-    low, high = (float(np.quantile(known, q)) for q in (0.005, 0.995))
+    low, high = (float(np.quantile(known, q)) for q in (0.02, 0.98))
     # the ratio S has long tails where vehicle and positive control lie close: they must not squeeze all others
     low, high = max(min(low - 0.03, first), -1.0), min(max(high + 0.03, last), 2.0)
     out = int(((known < low) | (known > high)).sum())

@@ -202,6 +202,12 @@ class Contents:
         return self.arms[0].cell_line if self.arms else ""
 
     @property
+    def variance_suffix(self) -> str:
+        """Which indices the answer itself relies on: `_rank` where a few cells carry most of the variance of S."""
+        ranked = self.text("variance_scale").startswith("ranks") and self.has("total_order_rank")
+        return "_rank" if ranked else ""
+
+    @property
     def goal_words(self) -> str:
         """The goal of one cell, e.g. `≥ 90 % of pAKT removed`; empty where nothing was asked."""
         if self.goal is None:

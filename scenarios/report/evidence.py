@@ -58,8 +58,8 @@ def _table(contents: Contents) -> list[object]:
             Cell(count(float(points[n])), float(points[n])),
             Cell(significant(float(prior[n]), 2), float(prior[n])),
             Cell(significant(float(posterior[n]), 2), float(posterior[n])),
-            Cell(share_bar(float(influence[n])), float(influence[n])),
-            *([Cell(share_bar(float(on_dose[n])), float(on_dose[n]))] if dosed else []),
+            Cell(share_bar(float(influence[n]), wide=50), float(influence[n])),
+            *([Cell(share_bar(float(on_dose[n]), wide=50), float(on_dose[n]))] if dosed else []),
         ]
         for n in order
     ]

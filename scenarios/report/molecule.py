@@ -136,7 +136,9 @@ def _verdict(contents: Contents, limit: np.ndarray) -> str:
         else "What matters is the simulated limit: it differs more between compounds than what is assumed."
     )
     if contents.has("source", "total_order") and "kinetics" in contents.texts("source"):
-        share = float(contents.numbers("total_order")[contents.texts("source").index("kinetics")])
+        share = float(
+            contents.numbers(f"total_order{contents.variance_suffix}")[contents.texts("source").index("kinetics")]
+        )
         if np.isfinite(share):
             said += f" Kinetics as a whole carries {percent(max(share, 0.0))} of the answer's variance (total order)."
     return said

@@ -102,11 +102,13 @@ def _cell(value: object, column: Column, *, first: bool) -> Markup:
     return element("td", cell.shown, class_=kind, data_sort=sort)
 
 
-def share_bar(share: float, low: float = math.nan, high: float = math.nan, *, goal: float = math.nan) -> Markup:
+def share_bar(
+    share: float, low: float = math.nan, high: float = math.nan, *, goal: float = math.nan, wide: int = 100
+) -> Markup:
     """A share as a bar with its interval and the goal as a tick, beside its number."""
     if not math.isfinite(share):
         return element("span", "–")
-    value, wide = max(0.0, min(1.0, share)), 100
+    value = max(0.0, min(1.0, share))
     parts = [
         element("rect", x=0, y=5, width=wide, height=6, rx=3, class_="track"),
         element("rect", x=0, y=5, width=f"{value * wide:.1f}", height=6, rx=3, class_="fill"),

@@ -21,45 +21,52 @@ def section(contents: Contents) -> Section | None:
 
 
 def _split(contents: Contents) -> list[object]:
-    names, total = contents.texts("source"), contents.numbers("total_order")
+    relied = contents.variance_suffix
+    names, total = contents.texts("source"), contents.numbers(f"total_order{relied}")
     order = np.argsort(np.nan_to_num(total), kind="stable")
     shown = [label(names[n]) for n in order]
-    traces: list[Trace] = [_bars(contents, "total_order", shown, order, "@blue")]
-    legend = [Entry("total_order", "total: with all interactions", "@blue", kind="bar")]
-    if contents.has("first_order"):
-        traces.append(_bars(contents, "first_order", shown, order, "@ochre"))
-        legend.append(Entry("first_order", "first order: alone", "@ochre", kind="bar"))
     largest = order[::-1][:2]
     words = " and ".join(f"{names[n]} ({percent(max(float(total[n]), 0.0))})" for n in largest)
     winner = contents.winner
-    of = f" of {winner.label}" if winner is not None else ""
-    sentence = f"The variance of the signal removed{of} comes most from {words}, by total order."
+    under = f"Under the best treatment, {winner.label}, the" if winner is not None else "The"
+    what = "the cells' ranks by signal removed" if relied else "the signal removed"
+    sentence = f"{under} variance of {what} comes most from {words}, by total order."
     layout = {
-        "xaxis": {"title": {"text": "share of the answer's variance"}, "tickformat": ".0%", "rangemode": "tozero"},
+        "xaxis": {"title": {"text": "share of the variance"}, "tickformat": ".0%", "rangemode": "tozero"},
         "yaxis": {"type": "category", "automargin": True},
         "barmode": "group",
         "bargap": 0.35,
         "bargroupgap": 0.08,
         "margin": {"l": 10},
     }
-    height = 110 + 52 * len(shown)
-    panels = [Panel("Of the signal removed", traces, layout, height=height)]
-    if contents.has("total_order_rank", "first_order_rank"):
-        ranks = [
-            _bars(contents, f"{which}_rank", shown, order, colour)
-            for which, colour in (("total_order", "@blue"), ("first_order", "@ochre"))
-        ]
-        panels.append(Panel("Of its rank among cells", ranks, layout, height=height))
+    scales = {"": "Of the signal removed", "_rank": "Of the cells' ranks by signal removed"}
+    held = [suffix for suffix in (relied, *(s for s in scales if s != relied)) if contents.has(f"total_order{suffix}")]
+    panels = [
+        Panel(scales[suffix], _indices(contents, suffix, shown, order), layout, height=110 + 52 * len(shown))
+        for suffix in held
+    ]
+    legend = [Entry("total_order", "total: with all interactions", "@blue", kind="bar")]
+    if contents.has("first_order"):
+        legend.append(Entry("first_order", "first order: alone", "@ochre", kind="bar"))
+    note = " A few cells carry most of the variance of the signal removed itself, so its indices are wide; ranks ask the same question of all cells alike."
     figure = Figure(
         id="variance-split",
         alt=sentence,
         panels=panels,
         legend=legend,
         caption=f"Sobol indices; whiskers are 95{SPACE}% intervals. Where totals exceed first orders, sources act together. "
-        "Estimates may lie a little below zero or above one. "
-        + ("Ranks ask the same where S saturates near 100 %." if len(panels) > 1 else ""),
+        f"Estimates may lie below zero or above one.{note if relied else ''}",
     )
     return [paragraph(sentence, lead=True), figure.html()]
+
+
+def _indices(contents: Contents, suffix: str, names: list[str], order: np.ndarray) -> list[Trace]:
+    styles = (("total_order", "@blue"), ("first_order", "@ochre"))
+    return [
+        _bars(contents, f"{which}{suffix}", names, order, colour)
+        for which, colour in styles
+        if contents.has(f"{which}{suffix}")
+    ]
 
 
 def _crossed_shares(contents: Contents) -> str:
