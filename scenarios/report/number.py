@@ -90,6 +90,8 @@ def seconds(value: float) -> str:
     """A wall time from [s]."""
     if not math.isfinite(value):
         return NONE
+    if value < 5e-7:
+        return f"0{SPACE}s"
     if value < 1e-3:
         return f"{value * 1e6:.0f}{SPACE}µs"
     if value < 1:
