@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scenarios.cohort import groups
 from scenarios.fit import Fit
 from scenarios.measurement import Measurement
 from scenarios.problem import Fault, Problem, near, one_of
@@ -40,9 +41,21 @@ RESERVED = frozenset(
         "source",
         "parameter",
         "removed",
+        "removed_reason",
+        "removed_at_washout",
+        "removed_at_washout_reason",
         "engagement",
         "responder_fraction",
+        "responder_fraction_low",
+        "responder_fraction_high",
+        "judged_cells",
+        "judged_readout",
+        "goal_met",
         "rank",
+        "span",
+        "span_low",
+        "span_high",
+        "washout_spearman",
         "kon",
         "koff",
         "Kd",
@@ -336,6 +349,10 @@ def _answer(scenario: Scenario) -> Iterator[Problem]:
         )
     if goal.washout_min is not None and not start <= goal.washout_min <= end:
         yield Problem(("answer", "washout_at"), f"{goal.washout_at} lies outside {start:g} … {end:g} min.")
+    try:
+        scenario.variance.between_cells_of(groups(scenario))
+    except InputError as error:
+        yield Problem(("variance", "between_cells"), str(error))
     for key, share in (("removed", goal.removed_share), ("in_cells", goal.cell_share)):
         if not 0 < share <= 1:
             yield Problem(("answer", key), f"{share:g}: expected a share above 0 % and up to 100 %.")

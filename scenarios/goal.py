@@ -75,9 +75,7 @@ class VarianceSplit(Part):
             return tuple(name for name in sources if name == CELL_TO_CELL)
         for name in self.between_cells:
             if name not in sources:
-                raise InputError(
-                    f"variance.between_cells: no source {name!r};{near(name, sources)} expected {one_of(sources)}."
-                )
+                raise InputError(f"no source of uncertainty {name!r};{near(name, sources)} expected {one_of(sources)}.")
         return tuple(name for name in sources if name in self.between_cells)
 
 

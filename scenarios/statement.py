@@ -211,17 +211,26 @@ class _Statement:
             f"How sure, and how many: under {truths} draws of what is unknown, with {_count(cells, 'cell')} each, the share of cells that "
             f"respond to the best treatment is {_percent(middle)} in the median and spans {_interval(low, high)} (5 to 95 % of draws)."
         )
-        parts = [self._number(f"crossed_variance_{name}") for name in ("unknown", "cells", "joint")]
+        suffix = "_rank" if self._in_ranks else ""
+        parts = [self._number(f"crossed_variance{suffix}_{name}") for name in ("unknown", "cells", "joint")]
         if all(math.isfinite(part) for part in parts):
             unknown, between, joint = (_percent(part) for part in parts)
-            text += f" Of the variance of S {unknown} is what is unknown, {between} how cells differ, and {joint} both together."
+            text += f" Of the variance of {self._split} {unknown} is what is unknown, {between} how cells differ, and {joint} both together."
         return [text]
+
+    @property
+    def _in_ranks(self) -> bool:
+        """Whether the variance is told of the ranks of S."""
+        return str(self.result.attrs.get("variance_scale", "")) == RANKS
+
+    @property
+    def _split(self) -> str:
+        return "the ranks of S" if self._in_ranks else "S"
 
     def _by_source(self) -> list[str]:
         if "total_order" not in self.result:
             return []
-        ranks = str(self.result.attrs.get("variance_scale", "")) == RANKS
-        suffix = "_rank" if ranks else ""
+        suffix = "_rank" if self._in_ranks else ""
         total, low, high = (self.result[f"total_order{suffix}{end}"].values for end in ("", "_low", "_high"))
         if not np.isfinite(total).any():
             return ["The share removed does not vary under the best treatment, so there is no variance to split."]
@@ -229,10 +238,9 @@ class _Statement:
         order = np.argsort(-np.nan_to_num(total), kind="stable")
         parts = [f"{names[n]} {_percent(max(total[n], 0.0))} ({_interval(max(low[n], 0.0), high[n])})" for n in order]
         spread = number.significant(self._number("variance_sd"), 2)
-        what = "the ranks of S" if ranks else "S"
-        text = f"Variance of {what} under the best treatment by source, total order: {_joined(parts)}; the standard deviation of S is {spread}."
-        if ranks:
-            text += " A few cells far below the others carry most of the variance of S itself, which these rows do not split reliably."
+        text = f"Variance of {self._split} under the best treatment by source, total order: {_joined(parts)}; the standard deviation of S is {spread}."
+        if self._in_ranks:
+            text += " Few cells carry most of the variance of S itself, so these rows do not split that reliably."
         return [text]
 
     def _assumed(self) -> list[str]:

@@ -145,8 +145,8 @@ def split(scenario: Scenario, design: Design, removed: Floats) -> xarray.Dataset
 
     Returns:
         Dims `source`, `epistemic`, `cell`; indices of S and, suffix `_rank`, of its ranks. Attributes `variance_scale`:
-        which of them to tell; `goal_met_probability` with `_low`, `_high`; and `crossed_variance_…`: shares of what is
-        unknown, of cells, and of both together.
+        which of them to tell; `goal_met_probability` with `_low`, `_high`; and `crossed_variance_…`, also
+        `_rank_…`: shares of what is unknown, of cells, and of both together.
     """
     goal = scenario.answer
     assert goal is not None, "a design exists only where there is a goal"
@@ -188,7 +188,8 @@ def split(scenario: Scenario, design: Design, removed: Floats) -> xarray.Dataset
         "variance_rows_lost": int((~np.isfinite(removed[: design.blocks])).sum()),
         "crossed_lost": int((~np.isfinite(crossed)).sum()),
         "between_cells": ", ".join(design.cell_sources),
-        **_crossed_shares(crossed),
+        **_crossed_shares(crossed, "crossed_variance"),
+        **_crossed_shares(_in_ranks(crossed), "crossed_variance_rank"),
     }
     return xarray.Dataset(variables, coords={"source": np.array(design.sources, dtype=str)}, attrs=attrs)
 
@@ -200,12 +201,17 @@ def _blocks(design: Design, removed: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _ranked(a: Floats, b: Floats, mixed: Floats) -> tuple[Floats, Floats, Floats]:
-    """The blocks as ranks among all their values, 0…1: the same question, untouched by where S saturates."""
-    values = np.concatenate((a[None], b[None], mixed))
+    """The blocks as ranks among all their values: the same question, untouched by where S saturates."""
+    ranked = _in_ranks(np.concatenate((a[None], b[None], mixed)))
+    return ranked[0], ranked[1], ranked[2:]
+
+
+def _in_ranks(values: Floats) -> Floats:
+    """Values as ranks among each other, 0…1; NaN stays."""
     known = np.isfinite(values)
     ranked = np.full(values.shape, np.nan)
     ranked[known] = ranks(values[known]) / max(int(known.sum()), 1)
-    return ranked[0], ranked[1], ranked[2:]
+    return ranked
 
 
 def _indices(a: Floats, b: Floats, mixed: Floats, resampled: Rows) -> dict[str, tuple[Floats, Floats, Floats]]:
@@ -282,13 +288,13 @@ def _goal_met(crossed: Floats, threshold: float, share: float, seed: int) -> tup
     return met / int(known.sum()), min(low, tails[0]), max(high, tails[1])
 
 
-def _crossed_shares(crossed: Floats) -> dict[str, float]:
-    """Shares of the variance of S from what is unknown, from how cells differ, and from both together.
+def _crossed_shares(crossed: Floats, name: str) -> dict[str, float]:
+    """Shares of the variance of a crossed design from what is unknown, from how cells differ, and from both together.
 
     Two-way random effects, by mean squares without replication (Searle, Casella and McCulloch 1992, ch. 4); estimates
     below zero are zero. NaN with fewer than two truths or cells, or where a value is missing in all of a row.
     """
-    names = ("crossed_variance_unknown", "crossed_variance_cells", "crossed_variance_joint")
+    names = tuple(f"{name}_{part}" for part in ("unknown", "cells", "joint"))
     kept = crossed[:, np.isfinite(crossed).all(axis=0)]
     truths, cells = kept.shape
     if truths < 2 or cells < 2:

@@ -129,6 +129,8 @@ def test_crossed_design_tells_how_sure_from_how_many() -> None:
     assert found.attrs["crossed_variance_unknown"] == pytest.approx(0.8, abs=0.06)
     assert found.attrs["crossed_variance_cells"] == pytest.approx(0.2, abs=0.06)
     assert found.attrs["crossed_variance_joint"] == pytest.approx(0.0, abs=1e-9)
+    stretched = split(asked, design, np.exp(20 * s)).attrs
+    assert stretched["crossed_variance_rank_unknown"] == pytest.approx(found.attrs["crossed_variance_rank_unknown"])
     # half of the cells respond (S >= 0.9) where 1 + 0.2 z >= 0.9, that is with the probability Phi(0.5) = 0.691
     low, met, high = (found.attrs[f"goal_met_probability{end}"] for end in ("_low", "", "_high"))
     assert met == pytest.approx(0.691, abs=0.13)  # 3 standard errors of 200 truths, and of the cells' median
@@ -169,7 +171,10 @@ def test_same_design_same_bits() -> None:
 def test_a_scenario_says_what_differs_between_cells() -> None:
     design, _ = designed(extra=", between_cells: [module, cell-to-cell]")
     assert design.cell_sources == ("cell-to-cell", "module")
-    with pytest.raises(InputError, match=r"no source 'modul'; did you mean 'module'\?"):
+    with pytest.raises(
+        InputError,
+        match=r"judged.yaml:\d+: variance.between_cells: no source of uncertainty 'modul'; did you mean 'module'\?",
+    ):
         designed(extra=", between_cells: [modul]")
     design, asked = designed(extra=", between_cells: []")
     assert design.cells == 1
