@@ -51,7 +51,7 @@ class Plan:
         arms: of each training cell; validation cells are run in half as many, the others in one.
     """
 
-    training: int = 2000
+    training: int = 2500
     validation: int = 300
     calibration: int = 600
     test: int = 600
@@ -141,8 +141,7 @@ class Sampler:
 
     built: Build
     estimates: Mapping[str, RateEstimate]
-    _seconds: float = field(default=0.0, init=False)
-    _courses: int = field(default=0, init=False)
+    _ms: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]], init=False)
 
     def __post_init__(self) -> None:
         known = set(self.built.engine.parameters)
@@ -159,8 +158,9 @@ class Sampler:
 
     @property
     def mechanism_ms(self) -> float:
-        """Processor time of one course so far; settling, which every way of answering needs, is left out."""
-        return 1e3 * self._seconds / max(self._courses, 1)
+        """Processor time of one course in the largest batch so far, as in a run; settling, which every way of answering
+        needs, is left out."""
+        return max(self._ms, default=(0, 0.0))[1]
 
     def sample(self, first: int, cells: int, *, arms_per_cell: int, balanced: bool) -> Trajectories:
         """Courses of cells first, first + 1, …, each in arms drawn for it; courses that failed are left out.
@@ -264,8 +264,7 @@ class Sampler:
             t1=scenario.time.end_min,
             sample=scenario.sample_times,
         )
-        self._seconds += time.process_time() - begun
-        self._courses += rows
+        self._ms.append((rows, 1e3 * (time.process_time() - begun) / rows))
         features, initial = cell_features(cell, settled, fed)
         readouts = tuple(scenario.readouts)
         values = np.stack([course.values[f"{CELL}.{name}"] for name in readouts], axis=-1)

@@ -52,15 +52,15 @@ class Training:
         progress: whether to show a bar.
     """
 
-    epochs: int = 60
+    epochs: int = 100
     batch: int = 128
-    rate: float = 6e-3
+    rate: float = 1.2e-2
     decay: float = 1e-4
-    networks: int = 4
+    networks: int = 3
     latent: int = 8
-    context: int = 20
-    hidden: int = 40
-    step: float = 1.2
+    context: int = 24
+    hidden: int = 48
+    step: float = 1.8
     progress: bool = False
 
 

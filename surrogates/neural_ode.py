@@ -41,12 +41,12 @@ class Shape:
     features: int
     levels: int
     readouts: int
-    networks: int = 4
+    networks: int = 3
     latent: int = 8
-    context: int = 20
-    hidden: int = 40
+    context: int = 24
+    hidden: int = 48
     rise: float = 1.0
-    step: float = 1.2
+    step: float = 1.8
 
     def facts(self) -> dict[str, Any]:
         """As plain data."""

@@ -144,8 +144,8 @@ def test_course_hardly_depends_on_the_integrators_step() -> None:
     coarse = emulator.run(**run)
     emulator.network.shape = replace(emulator.network.shape, step=0.1)
     fine = emulator.run(**run)
-    for name in coarse:  # fourth order: (1.2 / 0.1)^4 = 20736 times the error
-        np.testing.assert_allclose(coarse[name], fine[name], atol=2e-3 * np.abs(fine[name]).max())
+    for name in coarse:  # fourth order, three steps to a window: half a per cent, and a tenth of the gate's tolerance
+        np.testing.assert_allclose(coarse[name], fine[name], atol=5e-3 * np.abs(fine[name]).max())
 
 
 # -- bits

@@ -58,3 +58,16 @@ def affinity(
 
     for line in lines(scenario):
         print(line)
+
+
+@app.command()
+def emulator(
+    scenario: Annotated[
+        str, typer.Argument(metavar="NAME_OR_FILE", help="Whose emulator; its checkpoint holds what is told.")
+    ] = "gastric_met_resistance",
+) -> None:
+    """How far an emulator errs on unseen cells, how many its gate vouches for, and how fast it is, as `twin train` measured."""
+    from scenarios.commands.emulator_table import lines
+
+    for line in lines(scenario):
+        print(line)
