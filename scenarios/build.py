@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scenarios.consistency import model_problems
+from scenarios.emulation import emulator_card
 from scenarios.problem import Problem, refusal
 from simulators.closed_form import Constant
 from twin.errors import InputError
@@ -154,7 +155,7 @@ def _engine(
 
 
 def _misfits(built: Build) -> Iterator[Problem]:
-    """What shows only when parts meet: compounds and their receptor, and values that a name cannot take."""
+    """What shows only when parts meet: a value that its name cannot take, another scenario's emulator, a compound without a receptor."""
     scenario = built.scenario
     for position, treatment in enumerate(scenario.treatments):
         for arm in treatment.arms(scenario.panel):
@@ -165,6 +166,10 @@ def _misfits(built: Build) -> Iterator[Problem]:
                         f"{change.name} is set to {float(change.value):g}; it is an amount of something, "
                         "and cannot be below 0.",
                     )
+    try:
+        emulator_card(built)
+    except InputError as error:
+        yield Problem(("emulator", "checkpoint"), str(error))
     if scenario.compounds is None:
         return
     if scenario.molecular is None:

@@ -27,7 +27,7 @@ from scenarios.binding_stage import AssociationRunner, Binding
 from scenarios.build import Build, build
 from scenarios.cell_runner import CellRunner
 from scenarios.cohort import Cohort
-from scenarios.emulation import answers, emulator_of
+from scenarios.emulation import answers, emulator_card
 from scenarios.evidence import evidence
 from scenarios.place import Place
 from scenarios.progress import Progress
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import xarray
 
     from scenarios.scenario import Scenario
-    from surrogates.emulator import Emulator
+    from surrogates.emulator_card import EmulatorCard
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -81,14 +81,14 @@ def run(
             result.refuse_other(scenario, place.result)
             print(f"{place.result} is finished: nothing to resume.")
             return DONE
-        place.check(overwrite=overwrite or (resume and place.under_way))
-        built = build(scenario)
         if dry_run:
             from scenarios.dry_run import forecast
 
-            print(forecast(built, executor.workers, place))
+            print(forecast(build(scenario), executor.workers, place))
             return DONE
-        emulator = emulator_of(built)
+        place.check(overwrite=overwrite or (resume and place.under_way))
+        built = build(scenario)
+        emulator = emulator_card(built)
         place.prepare()
         tidy(place.result)
         with Journal(place.journal, result.fingerprint(scenario), fresh=overwrite) as journal:
@@ -99,7 +99,7 @@ class _Run:
     """A run under way on the root."""
 
     def __init__(
-        self, built: Build, emulator: Emulator | None, executor: Executor, journal: Journal, place: Place
+        self, built: Build, emulator: EmulatorCard | None, executor: Executor, journal: Journal, place: Place
     ) -> None:
         self.built, self.emulator = built, emulator
         self.executor, self.journal, self.place = executor, journal, place
