@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scenarios.scenario import Scenario
     from simulators.reaction import ReactionSimulator
     from surrogates.emulator import Emulator
+    from surrogates.emulator_card import EmulatorCard
 
 Row = NDArray[np.float64]
 
@@ -60,8 +61,8 @@ def mechanism_fingerprint(scenario: Scenario) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def emulator_of(built: Build) -> Emulator | None:
-    """The scenario's emulator, at the scenario's tolerance; None where it names none.
+def emulator_card(built: Build) -> EmulatorCard | None:
+    """What the scenario's checkpoint holds, at the scenario's tolerance, checked without torch; None where it names none.
 
     Raises:
         InputError: a checkpoint that is damaged, or another scenario's.
@@ -69,21 +70,31 @@ def emulator_of(built: Build) -> Emulator | None:
     scenario = built.scenario
     if scenario.emulator is None:
         return None
-    from surrogates.emulator import Emulator
+    from surrogates.emulator_card import EmulatorCard
 
     path = scenario.path(scenario.emulator.checkpoint)
-    emulator = Emulator.load(path, tolerance=scenario.emulator.tolerance_share)
-    emulator.domain.refuse_other(
+    card = EmulatorCard.load(path, tolerance=scenario.emulator.tolerance_share)
+    card.domain.refuse_other(
         mechanism=mechanism_fingerprint(scenario),
         readouts=tuple(scenario.readouts),
         names=(*built.engine.parameters, *built.engine.states),
         until=scenario.sample_times[-1],
         where=scenario.emulator.checkpoint,
     )
-    return emulator
+    return card
 
 
-def answers(built: Build, emulator: Emulator | None) -> bool:
+def emulator_of(built: Build) -> Emulator | None:
+    """The scenario's emulator, ready to answer; None where it names none. Raises as `emulator_card`."""
+    card = emulator_card(built)
+    if card is None:
+        return None
+    from surrogates.emulator import Emulator
+
+    return Emulator.from_card(card)
+
+
+def answers(built: Build, emulator: Emulator | EmulatorCard | None) -> bool:
     """Whether the emulator is asked at all: as the scenario says, or for `auto` as measured when it was trained."""
     if emulator is None or built.scenario.emulator is None:
         return False

@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from surrogates.checkpoint import Checkpoint
 from surrogates.domain import Domain
 from surrogates.dosing import changed, dose_windows
+from surrogates.emulator_card import EmulatorCard
 from surrogates.emulator_report import EmulatorReport
-from surrogates.neural_ode import NeuralODE, Shape
+from surrogates.neural_ode import NeuralODE
 from surrogates.trust_gate import TrustGate
 from twin.errors import InputError
 from twin.perturbation import Perturbation
@@ -99,40 +99,19 @@ class Emulator:
         Raises:
             InputError: no such file, damaged, of another format, or weights that do not fit; the text names the cure.
         """
-        path = Path(path)
-        checkpoint = Checkpoint.read(path)
-        facts, arrays = checkpoint.facts, checkpoint.arrays
-        try:
-            domain = Domain.from_facts(facts["domain"])
-            gate = TrustGate.from_facts(facts["gate"], arrays)
-            shape = Shape(**facts["shape"])
-            report = EmulatorReport.from_facts(facts["report"])
-            network = NeuralODE(shape, bounded=[port.lower is not None for port in domain.readouts])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{path}: the facts about this checkpoint are incomplete ({type(error).__name__}: {error}); "
-                "train it again with `twin train`."
-            ) from error
-        sizes = (len(domain.features), len(domain.levels), len(domain.readouts))
-        if sizes != (shape.features, shape.levels, shape.readouts):
-            raise InputError(
-                f"{path}: {sizes} features, levels and readouts are named, but the network has "
-                f"{(shape.features, shape.levels, shape.readouts)}; train it again with `twin train`."
-            )
-        _load_weights(network, {n: a for n, a in arrays.items() if not n.startswith("gate.")}, path)
-        network.eval()
-        return cls(network, domain, gate, report).with_tolerance(gate.tolerance if tolerance is None else tolerance)
+        return cls.from_card(EmulatorCard.load(path, tolerance=tolerance))
+
+    @classmethod
+    def from_card(cls, card: EmulatorCard) -> Self:
+        """The emulator of a checkpoint that was read."""
+        network = NeuralODE(card.shape, bounded=[port.lower is not None for port in card.domain.readouts])
+        network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in card.weights.items()})
+        return cls(network.eval(), card.domain, card.gate, card.report)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint, whole or not at all. Raises `InputError` where it cannot be written."""
         weights = {name: tensor.detach().numpy() for name, tensor in self.network.state_dict().items()}
-        facts = {
-            "domain": self.domain.facts(),
-            "shape": self.network.shape.facts(),
-            "gate": self.gate.facts(),
-            "report": self.report.facts(),
-        }
-        Checkpoint(facts, {**weights, **self.gate.arrays()}).write(Path(path))
+        EmulatorCard(self.domain, self.gate, self.report, self.network.shape, weights).save(path)
 
     def with_tolerance(self, tolerance: float) -> Self:
         """The same emulator, trusted at another tolerance; what the report says of trust follows."""
@@ -392,18 +371,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _load_weights(network: NeuralODE, arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Put weights into the network; every one must be there, and no other."""
-    own = network.state_dict()
-    missing, extra = [n for n in own if n not in arrays], [n for n in arrays if n not in own]
-    wrong = [n for n, t in own.items() if n in arrays and tuple(t.shape) != arrays[n].shape]
-    if missing or extra or wrong:
-        told = [
-            *(f"{name} is missing" for name in missing),
-            *(f"{name} belongs to no part of the network" for name in extra),
-            *(f"{name} has shape {arrays[name].shape}, expected {tuple(own[name].shape)}" for name in wrong),
-        ]
-        raise InputError(f"{path}: {'; '.join(told[:4])}; train it again with `twin train`.")
-    network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})

@@ -30,7 +30,8 @@ from surrogates.domain import Domain, levels_in_time
 from surrogates.dosing import DoseWindow, dose_windows, merged
 from surrogates.emulator import BLOCK, Emulator
 from surrogates.emulator_report import EmulatorReport
-from surrogates.neural_ode import NeuralODE, Shape
+from surrogates.neural_ode import NeuralODE
+from surrogates.shape import Shape
 from surrogates.trajectories import Trajectories
 from surrogates.trajectory_baseline import linear_map, mean_of_arm, nearest_neighbour
 from surrogates.trust_gate import TrustGate
@@ -48,7 +49,7 @@ class Training:
         epochs, batch: passes over the training trajectories, and how many of them go together.
         rate: highest learning rate of the one-cycle schedule (Smith and Topin 2019, arXiv 1708.07120).
         decay: of weights.
-        networks, latent, context, hidden, step: see `surrogates.neural_ode.Shape`.
+        networks, latent, context, hidden, step: see `surrogates.shape.Shape`.
         progress: whether to show a bar.
     """
 

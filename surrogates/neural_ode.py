@@ -15,42 +15,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 from torchdiffeq import odeint
 
+from surrogates.shape import Shape
 
-@dataclass(frozen=True)
-class Shape:
-    """The architecture.
-
-    Args:
-        features, levels, readouts: how many go in and come out.
-        networks: of the ensemble.
-        latent: dims of the moving point.
-        context: dims of what stands still.
-        hidden: width of the layers between.
-        rise: the clock's unit after a change, in units of time.
-        step: of the integrator, in the logarithm of time.
-    """
-
-    features: int
-    levels: int
-    readouts: int
-    networks: int = 3
-    latent: int = 8
-    context: int = 24
-    hidden: int = 48
-    rise: float = 1.0
-    step: float = 1.8
-
-    def facts(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
+_BEFORE_SILU = 1.7  # gain of layers before a SiLU, which halves what passes
+_PLAIN = ("encode_straight", "begin", "field_end", "read_end")
 
 
 class _Linear(nn.Module):
@@ -77,21 +51,18 @@ class NeuralODE(nn.Module):
     def __init__(self, shape: Shape, *, bounded: Sequence[bool]) -> None:
         super().__init__()
         self.shape = shape
-        n, h, c, w = shape.networks, shape.latent, shape.context, shape.hidden
-        inputs = shape.features + shape.readouts
-        self.encode_wide = _Linear(n, inputs, w, gain=1.7)
-        self.encode_deep = _Linear(n, w, c, gain=1.7)
-        self.encode_straight = _Linear(n, inputs, c, bias=False)
-        self.begin = _Linear(n, c, h)
-        self.drive_context = _Linear(n, c, w, gain=1.7)
-        self.drive_levels = _Linear(n, shape.levels, w, bias=False, gain=1.7)
-        self.field_latent = _Linear(n, h, w, bias=False, gain=1.7)
-        self.field_clock = nn.Parameter(torch.empty(n, 1, w).uniform_(-0.5, 0.5))
-        self.field_middle = _Linear(n, w, w, gain=1.7)
-        self.field_end = _Linear(n, w, h)
-        self.read_latent = _Linear(n, h, w // 2, gain=1.7)
-        self.read_context = _Linear(n, c, w // 2, bias=False, gain=1.7)
-        self.read_end = _Linear(n, w // 2, 2 * shape.readouts)
+        made = {
+            name: _Linear(shape.networks, inputs, outputs, bias=bias, gain=1.0 if name in _PLAIN else _BEFORE_SILU)
+            for name, (inputs, outputs, bias) in shape.layers.items()
+        }
+        self.encode_wide, self.encode_deep = made["encode_wide"], made["encode_deep"]
+        self.encode_straight, self.begin = made["encode_straight"], made["begin"]
+        self.drive_context, self.drive_levels = made["drive_context"], made["drive_levels"]
+        self.field_latent, self.field_middle = made["field_latent"], made["field_middle"]
+        self.field_end = made["field_end"]
+        self.field_clock = nn.Parameter(torch.empty(shape.networks, 1, shape.hidden).uniform_(-0.5, 0.5))
+        self.read_latent, self.read_context = made["read_latent"], made["read_context"]
+        self.read_end = made["read_end"]
         self._bounded = torch.tensor([bool(b) for b in bounded])
 
     def encode(self, features: Tensor, initial: Tensor) -> tuple[Tensor, Tensor, Tensor]:

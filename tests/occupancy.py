@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from surrogates.domain import Domain
 from surrogates.emulator import Emulator
 from surrogates.emulator_report import EmulatorReport
-from surrogates.neural_ode import NeuralODE, Shape
+from surrogates.neural_ode import NeuralODE
+from surrogates.shape import Shape
 from surrogates.trajectories import Trajectories
 from surrogates.trust_gate import TrustGate
 from twin import Perturbation
@@ -90,7 +91,8 @@ def untrained(*, mechanism: str = "occupancy", threshold: float = 10.0) -> Emula
         time_units="min",
         mechanism=mechanism,
     )
-    shape = Shape(len(domain.features), len(domain.levels), len(READOUTS), networks=3, latent=4, context=6, hidden=12)
+    sizes = (len(domain.features), len(domain.levels), len(READOUTS))
+    shape = Shape(*sizes, networks=3, latent=4, context=6, hidden=12, step=0.4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         network = NeuralODE(shape, bounded=[True, True]).eval()

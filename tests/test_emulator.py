@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -133,7 +135,21 @@ def test_readouts_that_were_never_negative_stay_so() -> None:
     assert all((values >= 0).all() for values in found.values())
 
 
-def test_course_hardly_depends_on_the_integrators_step() -> None:
+def test_shape_names_every_weight() -> None:
+    network = occupancy.untrained().network
+    assert {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()} == network.shape.weights
+
+
+def test_a_card_is_read_without_torch(checkpoint: Path) -> None:
+    code = (
+        "import sys; from surrogates.emulator_card import EmulatorCard; "
+        f"print(EmulatorCard.load({str(checkpoint)!r}).report.choice, 'torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert told.split() == ["mechanism", "False"]
+
+
+def test_course_converges_in_the_integrators_step_at_fourth_order() -> None:
     emulator = occupancy.untrained()
     run: dict[str, Any] = {
         "features": occupancy.cells(0, 9),
@@ -141,11 +157,14 @@ def test_course_hardly_depends_on_the_integrators_step() -> None:
         "perturbations": ARM,
         "times": TIMES,
     }
-    coarse = emulator.run(**run)
-    emulator.network.shape = replace(emulator.network.shape, step=0.1)
-    fine = emulator.run(**run)
-    for name in coarse:  # fourth order, three steps to a window: half a per cent, and a tenth of the gate's tolerance
-        np.testing.assert_allclose(coarse[name], fine[name], atol=5e-3 * np.abs(fine[name]).max())
+    found = []
+    for step in (0.4, 0.2, 0.05):
+        emulator.network.shape = replace(emulator.network.shape, step=step)
+        found.append(emulator.run(**run))
+    for name in occupancy.READOUTS:  # fourth order: half the step, a sixteenth of the error, down to float32
+        coarse, middle = (np.abs(some[name] - found[-1][name]).max() for some in found[:2])
+        assert coarse < 1e-3 * np.abs(found[-1][name]).max()
+        assert middle < max(coarse / 8, 2e-6)
 
 
 # -- bits

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scenarios.build import build
-from scenarios.emulation import emulator_of
+from scenarios.emulation import emulator_card
 from scenarios.scenario import Scenario
 from twin.errors import InputError
 
@@ -20,7 +20,7 @@ def lines(scenario: str | Path) -> Iterator[str]:
         InputError: the scenario names no emulator, or one that is damaged or another scenario's.
     """
     asked = Scenario.load(scenario)
-    emulator = emulator_of(build(asked))
+    emulator = emulator_card(build(asked))
     if emulator is None:
         raise InputError(f"{scenario} names no emulator; train one with `twin train {scenario} --out …`.")
     report = emulator.report
