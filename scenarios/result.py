@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import twin
 from scenarios.arm import MEASURED_SUFFIX, Arm
 from scenarios.cohort import Cohort
+from scenarios.consistency import RESERVED
 from scenarios.measurement import Measurement
 from scenarios.tasks import BROKE, EMULATOR, LOST, MECHANISM, CellCourses, CellTask
 from simulators.reaction import Status
@@ -204,16 +205,21 @@ def _arm_coordinates(arms: Sequence[Arm]) -> dict[str, Any]:
 def _member_coordinates(
     scenario: Scenario, arms: Sequence[Arm], cohort: Cohort, drawn: Mapping[str, Mapping[str, NDArray[np.float64]]]
 ) -> dict[str, Any]:
-    """Every drawn parameter, `(member,)`, or `(arm, member)` where it differs between cell lines."""
+    """Every drawn parameter, `(member,)`, or `(arm, member)` where it differs between cell lines.
+
+    A parameter called like a readout, e.g. a species whose start is drawn, is ``NAME_drawn``.
+    """
+    taken = {*scenario.readouts, *RESERVED}
     found: dict[str, Any] = {"member": np.arange(cohort.size, dtype=np.int64)}
     names = dict.fromkeys(name for line in drawn.values() for name in line)
     for name in names:
         attributes = {"units": scenario.cell.units.get(name, "") or "1", "long_name": f"{name}, drawn"}
         rows = [of_line[name] for of_line in drawn.values()]
+        label = f"{name}_drawn" if name in taken else name
         if all(np.array_equal(row, rows[0]) for row in rows):
-            found[name] = ("member", rows[0], attributes)
+            found[label] = ("member", rows[0], attributes)
         else:
-            found[name] = (("arm", "member"), np.stack([drawn[arm.cell_line][name] for arm in arms]), attributes)
+            found[label] = (("arm", "member"), np.stack([drawn[arm.cell_line][name] for arm in arms]), attributes)
     return found
 
 

@@ -36,7 +36,7 @@ def test_the_scenario_of_the_page_is_checked_and_run(
     assert found["pSTAT5_share"].attrs["units"] == "percent"
     assert (found["status"] == 0).all()
     assert float(found["CIS"].sel(arm="wild type | Epo", member=0, time=120)) == pytest.approx(24.61004, rel=2e-5)
-    assert {"init_STAT5", "init_EpoRJAK2"} <= set(found.coords)
+    assert {"init_STAT5", "STAT5ActEpoR", "SHP1ActEpoR"} <= set(found.coords)
     assert np.ptp(found["CIS"].sel(arm="wild type | Epo", time=120).values) > 0.1  # cells differ
     scenario = Scenario.load("epo.yaml")
     times = found["time"].values.tolist()
@@ -82,3 +82,19 @@ def test_compounds_without_kinetics_and_unknown_receptors_are_refused(
     assert main(["run", "none.yaml"]) == 2
     assert "compounds: nothing says how fast they bind; add `molecular:`" in capsys.readouterr().err
     assert not Path("results").exists()
+
+
+def test_a_species_whose_start_is_drawn_may_be_a_readout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import small_scenario
+
+    monkeypatch.chdir(tmp_path)
+    text = small_scenario.TEXT.replace("members: 150", "members: 3").replace("equilibrate: true", "equilibrate: false")
+    text = text.replace("before: equilibration", "at: -10 min")
+    text = text.replace(
+        "      kdeg: {uniform", "      A: {uniform: [1 nM, 3 nM], source: assumed}\n      kdeg: {uniform"
+    )
+    Path("small.yaml").write_text(text, encoding="utf-8")
+    assert main(["run", "small.yaml", "--processes", "1"]) == 0
+    found = opened(Path("results/small.zarr"))
+    assert_allclose(found["A"].sel(time=-10.0), np.broadcast_to(found["A_drawn"], found["A"].shape[:2]))
+    assert float(found["A_drawn"].sel(member=0)) == 2.0
