@@ -1,1 +1,29 @@
-"""Simulators joined in time and across scales: the loop, schemes and bridges."""
+"""In time and across scales: the loop that runs a twin, and the bridges from molecules to the rates of a cell.
+
+- `simulate.simulate`: runs a twin; `start`, `perturb`, `advance`: its steps, for those who keep states
+- `Course`, `States`: what a twin did, and where it stands
+- `settle`: a twin in its steady state
+- `rate_estimate`: a diffusion limit and an affinity become one `RateEstimate`
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coupling.binding_rates import rate_estimate
+    from coupling.equilibrium import settle
+    from coupling.simulate import Course, States, advance, perturb, start
+
+_HOME = {
+    "Course": "simulate", "States": "simulate", "advance": "simulate", "perturb": "simulate", "rate_estimate": "binding_rates",
+    "settle": "equilibrium", "start": "simulate",
+}  # fmt: skip
+
+__all__ = ["Course", "States", "advance", "perturb", "rate_estimate", "settle", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'coupling' has no attribute {name!r}")
+    return getattr(import_module(f"coupling.{_HOME[name]}"), name)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from coupling.equilibrium import settle
-from coupling.simulate import advance, perturb, simulate, start, windows
+from coupling.simulate import advance, perturb, simulate, start
+from coupling.window import windows
 from simulators.closed_form import Constant, OneCompartment
 from simulators.reaction import ReactionSimulator
 from twin import (
