@@ -171,13 +171,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Where the checkpoint goes; left out: the scenario's own.")] = None,
 ) -> None:
     """Train the emulator of a scenario on the trajectories of its own mechanism."""
-    from scenarios.scenario import Scenario
+    from scenarios.training import train_file
 
-    asked = Scenario.load(scenario)
-
-    from scenarios import training
-
-    print(f"wrote {training.train(asked, out=out)}")
+    print(f"wrote {train_file(scenario, out)}")
 
 
 @app.command(name="fit-uncertainty")

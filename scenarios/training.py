@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 import twin
 from coupling.equilibrium import settle
@@ -22,6 +23,7 @@ from scenarios.arm import Arm
 from scenarios.build import BINDING, CELL, RATE_UNITS, Build, build
 from scenarios.cohort import Cohort, groups
 from scenarios.emulation import cell_features, mechanism_fingerprint
+from scenarios.goal import EmulatorChoice
 from twin.errors import InputError
 from twin.perturbation import Perturbation
 from twin.rates import RateEstimate
@@ -58,10 +60,40 @@ class Plan:
     arms: int = 4
 
 
+def train_file(name_or_path: str | Path, out: Path | None = None) -> Path:
+    """Train the emulator of a scenario file; returns where the checkpoint lies.
+
+    The checkpoint that the file names may not be there yet, or be another model's: it is what will be written.
+
+    Args:
+        name_or_path: a built-in scenario, or a file.
+        out: the checkpoint's place; None: the one that the file names.
+
+    Raises:
+        InputError: the scenario is wrong; or as `train`.
+    """
+    from scenarios import shelf
+    from scenarios.scenario import Scenario
+    from scenarios.yaml_file import YamlFile
+
+    file = YamlFile.read(shelf.find(name_or_path))
+    data = dict(file.data)
+    chosen = data.pop("emulator", None)
+    scenario = Scenario.from_file(replace(file, data=data))
+    if chosen is None:
+        return train(scenario, out)
+    try:
+        return train(scenario, out, choice=EmulatorChoice.model_validate(chosen))
+    except ValidationError as error:
+        told = "; ".join(f"emulator.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(f"{file.name}: {told}; write for example emulator: {{checkpoint: my.safetensors}}.") from error
+
+
 def train(
     scenario: Scenario,
     out: Path | None = None,
     *,
+    choice: EmulatorChoice | None = None,
     plan: Plan | None = None,
     training: Training | None = None,
     estimates: Mapping[str, RateEstimate] | None = None,
@@ -70,7 +102,8 @@ def train(
 
     Args:
         scenario: whose mechanism is learned.
-        out: the checkpoint's place; None: the one that the scenario names.
+        out: the checkpoint's place; None: the one that the choice names.
+        choice: checkpoint and tolerance; None: the scenario's own.
         plan: how many cells.
         training: how long and how large.
         estimates: compound → rates of binding; None: computed as a run does.
@@ -79,8 +112,9 @@ def train(
         InputError: the scenario names no checkpoint and `out` is None, nothing moves, or the place cannot be written.
         UnsupportedFeature: the model has a feature that cannot be run.
     """
-    path = _place(scenario, out)
-    built = build(scenario)
+    choice = choice or scenario.emulator
+    path = _place(scenario, choice, out)
+    built = build(scenario.model_copy(update={"emulator": None}))  # the one that it names may be another model's
     plan = plan or Plan()
 
     import sys
@@ -98,7 +132,6 @@ def train(
         for first, count, each in zip(firsts, counts, arms, strict=False)
     ]
     print(f"{sum(map(len, parts))} courses, {sampler.mechanism_ms:.2g} ms each; training …")
-    chosen = scenario.emulator
     emulator = train_emulator(
         Split(*parts),
         levels=sampler.levels,
@@ -107,14 +140,14 @@ def train(
         mechanism=mechanism_fingerprint(scenario),
         mechanism_ms=sampler.mechanism_ms,
         trajectories=len(scenario.arms()) * scenario.members,
-        tolerance=_TOLERANCE if chosen is None else chosen.tolerance_share,
+        tolerance=_TOLERANCE if choice is None else choice.tolerance_share,
         seed=scenario.seed,
         made={"command": f"twin train {scenario.name}", "kakehashi": twin.__version__, "scenario": scenario.name},
         training=training,
     )
     emulator.save(path)
     print(emulator.report.sentence)
-    if chosen is None:
+    if choice is None:
         print(f"To use it, add to the scenario:\n  emulator: {{checkpoint: {path.name}, tolerance: 5 %}}")
     return path
 
@@ -292,15 +325,15 @@ class Sampler:
         }
 
 
-def _place(scenario: Scenario, out: Path | None) -> Path:
+def _place(scenario: Scenario, choice: EmulatorChoice | None, out: Path | None) -> Path:
     if out is not None:
         return out
-    if scenario.emulator is None:
+    if choice is None:
         raise InputError(
             f"{scenario.name} names no checkpoint; say where it goes: "
             f"`twin train … --out {scenario.folder / (scenario.name + '.safetensors')}`."
         )
-    return scenario.path(scenario.emulator.checkpoint)
+    return scenario.path(choice.checkpoint)
 
 
 def _others(plan: Plan) -> str:
