@@ -10,6 +10,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterable
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 
 from hpc import parcel
@@ -29,6 +30,7 @@ class _Worker:
     def __init__(self) -> None:
         self.connection, other = _spawn.Pipe(duplex=True)
         self.process = _spawn.Process(target=work, args=(other, os.getpid()), daemon=True)
+        resource_tracker.ensure_running()  # started by the first process otherwise, and it resets the mask
         # the child inherits the mask: Ctrl-C in a terminal must not end it before it ignores signals itself
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from hpc import Executor
+
 
 def square(x: Any) -> Any:
     return x * x
@@ -28,6 +30,15 @@ def thread_limits(_: object) -> dict[str, str | None]:
 def process(_: object) -> tuple[int, int]:
     time.sleep(0.01)
     return os.getpid(), os.getppid()
+
+
+def started(executor: Executor) -> set[int]:
+    """Pids of all workers, once all are there: on a busy machine the first may do the work before the last has started."""
+    deadline = time.monotonic() + 30
+    pids: set[int] = set()
+    while len(pids) < executor.workers and time.monotonic() < deadline:
+        pids |= {pid for pid, _ in executor.map(process, range(4 * executor.workers))}
+    return pids
 
 
 def arrays(n: int) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def results(executor: Executor, folder: Path) -> None:
 def unequal(executor: Executor, folder: Path) -> None:
     """Log-normal durations, each task done once."""
     seconds = tuple(np.random.default_rng(1).lognormal(math.log(0.01), 1.0, 80).tolist())
+    assert len(work.started(executor)) == executor.workers
     assert executor.map(work.Unequal(folder, seconds), range(80)) == [-i for i in range(80)]
     print(f"{executor.kind} {executor.workers}")
 

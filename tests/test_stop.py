@@ -110,7 +110,10 @@ def test_a_map_stops_soon_and_keeps_what_was_finished(number: int, code: int, pr
     lines = [_line(job) for _ in range(5)]
     sent = time.monotonic()
     job.send_signal(number)
-    out, err = job.communicate(timeout=20)
+    assert job.stdout is not None
+    assert job.stderr is not None
+    out, err = job.stdout.read(), job.stderr.read()  # `communicate` would lose what `readline` has read ahead
+    job.wait(20)
     taken = time.monotonic() - sent
     assert job.returncode == code
     assert err.startswith("stopped ")
@@ -123,10 +126,13 @@ def test_a_map_stops_soon_and_keeps_what_was_finished(number: int, code: int, pr
     assert taken < 5.0
 
 
-def test_long_tasks_do_not_hold_it_up_and_workers_ignore_the_terminal(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "after_s", [0.05, 0.1, 0.2, 1.5]
+)  # while workers start, and when they are asleep in their tasks
+def test_long_tasks_do_not_hold_it_up_and_workers_ignore_the_terminal(after_s: float, tmp_path: Path) -> None:
     job = _job(tmp_path, "60", "2", start_new_session=True)
     assert _line(job) == "ready"
-    time.sleep(1.5)  # the workers are asleep in their tasks, or on a busy machine still starting
+    time.sleep(after_s)
     os.killpg(job.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     _, err = job.communicate(timeout=20)
     assert job.returncode == 130
