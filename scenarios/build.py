@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from scenarios.consistency import model_problems
 from scenarios.emulation import emulator_card
+from scenarios.fit import Fit
 from scenarios.problem import Problem, refusal
 from simulators.closed_form import Constant
 from twin.errors import InputError
@@ -112,7 +113,12 @@ def build(scenario: Scenario) -> Build:
     """
     from simulators.reaction.stepped_model import SteppedModel
 
-    model = SteppedModel.read(scenario.model_text)
+    try:
+        model = SteppedModel.read(scenario.model_text)
+    except InputError as error:
+        name = scenario.cell.model
+        text = str(error) if name is None else str(error).replace("the model's text", name)
+        raise _refused(scenario, [Problem(("cell", "antimony" if name is None else "model"), text)]) from None
     settable = (*model.parameters, *model.species, *model.rated)
     found = model_problems(
         scenario,
@@ -154,9 +160,33 @@ def _engine(
     return engine(text, readouts=dict(readouts), units=dict(units), time_units=time_units)
 
 
+def _given_elsewhere(scenario: Scenario) -> Iterator[str]:
+    """Names whose value in a cell need not be its line's: an arm or another source of uncertainty gives it."""
+    for treatment in scenario.treatments:
+        yield from treatment.parameters
+    for group in scenario.uncertainty.values():
+        yield from (name for name, distribution in group.parameters.items() if not distribution.relative)
+        if group.table is not None:
+            yield from Fit.read(scenario.path(group.table), group.factors and scenario.path(group.factors)).drawn
+
+
 def _misfits(built: Build) -> Iterator[Problem]:
     """What shows only when parts meet: a value that its name cannot take, another scenario's emulator, a compound without a receptor."""
     scenario = built.scenario
+    try:
+        starts = [built.nominal(line) for line in scenario.lines]
+    except InputError as error:
+        yield Problem(("cell",), str(error))
+        return
+    elsewhere = set(_given_elsewhere(scenario))
+    for group, spread in scenario.uncertainty.items():
+        for name, distribution in spread.parameters.items():
+            if distribution.relative and name not in elsewhere and all(start[name] == 0 for start in starts):
+                yield Problem(
+                    ("uncertainty", group, "parameters", name),
+                    f"{name} is 0 in every cell line, and a spread around 0 is none; give the line a value, or the spread "
+                    "one of its own, e.g. `lognormal: {median: 2, cv: 0.4}`.",
+                )
     for position, treatment in enumerate(scenario.treatments):
         for arm in treatment.arms(scenario.panel):
             for change in (*arm.before_equilibration, *arm.perturbations):

@@ -79,7 +79,9 @@ class Reading:
         except UnitError as error:
             hint = near(target, self.units)
             cure = (
-                "" if units else f" {target} has no unit here;{hint} give it one under cell.units, e.g. `{target}: uM`."
+                ""
+                if units
+                else f" {target} has no unit here;{hint} if the model has it, give it one under cell.units, e.g. `{target}: uM`."
             )
             raise Fault(f"{target}: {error}{cure if isinstance(value, str) else ''}", key) from error
 

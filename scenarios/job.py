@@ -34,7 +34,7 @@ from scenarios.progress import Progress
 from scenarios.statement import statement
 from scenarios.tasks import EMULATOR, CellCourses, CellTask, cut, lost
 from scenarios.variance_split import Design, design_removed, split
-from twin.errors import SimulationError
+from twin.errors import InputError, SimulationError, UnsupportedFeature
 
 if TYPE_CHECKING:
     import xarray
@@ -92,7 +92,13 @@ def run(
         place.prepare()
         tidy(place.result)
         with Journal(place.journal, result.fingerprint(scenario), fresh=overwrite) as journal:
-            return _Run(built, emulator, executor, journal, place).lead()
+            try:
+                return _Run(built, emulator, executor, journal, place).lead()
+            except (InputError, UnsupportedFeature):
+                if not len(journal):  # refused late, with nothing worth keeping: leave nothing behind
+                    journal.remove()
+                    place.log.unlink(missing_ok=True)
+                raise
 
 
 class _Run:
@@ -274,7 +280,11 @@ class _Run:
 
     def _greet(self, arms: int) -> None:
         scenario = self.scenario
-        resumed = f", going on after {len(self.journal)} finished pieces" if len(self.journal) else ""
+        resumed = (
+            f", going on after {len(self.journal)} finished piece{'s'[: len(self.journal) > 1]}"
+            if len(self.journal)
+            else ""
+        )
         self.progress.say(f"{scenario.title}\n{arms} arms x {scenario.members} cells, {self._workers()}{resumed}")
 
     def _workers(self) -> str:

@@ -182,7 +182,9 @@ def _flags(meanings: Mapping[int, str], label: str) -> dict[str, Any]:
     return {
         "long_name": label,
         "flag_values": np.array(list(meanings), dtype=np.int8),
-        "flag_meanings": " ".join(text.replace(" ", "_").replace(",", "") for text in meanings.values()),
+        "flag_meanings": " ".join(
+            text.translate({ord(" "): "_", ord(","): None, ord(":"): None}) for text in meanings.values()
+        ),
     }
 
 

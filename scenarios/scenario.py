@@ -208,7 +208,7 @@ class Scenario(Part):
             InputError: members below 1, or a negative seed.
         """
         if members is not None and not 1 <= members <= 10_000_000:
-            raise InputError(f"members {members}: expected a whole number from 1 on.")
+            raise InputError(f"members {members}: expected a whole number from 1 to 10 000 000.")
         if seed is not None and not 0 <= seed < 2**63:
             raise InputError(f"seed {seed}: expected a whole number from 0 to 2^63 - 1.")
         update = {"members": members, "seed": seed}

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scenarios import job
+from scenarios.build import build
 from scenarios.consistency import model_problems
 from scenarios.problem import refusal
 from scenarios.scenario import Scenario
@@ -345,3 +347,44 @@ def test_any_value_in_any_place_is_a_refusal_or_a_scenario(data: st.DataObject) 
         Scenario.from_file(changed)
     except InputError as error:
         assert re.search(r"demo\.yaml:\d+: ", str(error))
+
+
+@pytest.mark.parametrize(
+    ("there", "instead", "says"),
+    [
+        ("kact = 0.5; ", "", r"cell: No value at the start for kact; give one in the model"),
+        ("kact = 0.5", "kact = nan", r"cell: No value at the start for kact"),
+        ("J_bind: R -> C;", "J_bind: R -> -> C;", r"cell\.antimony: .*as Antimony: "),
+        ("kact = 0.5", "kact = 0", None),
+    ],
+)
+def test_model_without_a_value_or_that_is_none_is_refused_before_anything_runs(
+    there: str, instead: str, says: str | None
+) -> None:
+    assert there in TEXT
+    scenario = read(TEXT.replace(there, instead, 1))
+    if says is None:
+        build(scenario)
+        return
+    with pytest.raises(InputError, match=says):
+        build(scenario)
+
+
+def test_spread_around_zero_is_none_and_refused() -> None:
+    spread = "      ksyn: {lognormal: {cv: 30 %}, source: assumed}\n"
+    assert spread in TEXT
+    zero = TEXT.replace(spread, spread + "      P: {lognormal: {cv: 30 %}, source: assumed}\n")
+    with pytest.raises(InputError, match=r"parameters\.P: P is 0 in every cell line, and a spread around 0 is none"):
+        build(read(zero))
+    build(read(zero.replace("half the receptor: {", "half the receptor: {P: 1, ")))  # one line has it
+
+
+def test_run_refused_late_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object) -> int:
+        raise InputError("found only now")
+
+    monkeypatch.setattr(job._Run, "_lead", refuse)  # pyright: ignore[reportPrivateUsage]
+    out = tmp_path / "late.zarr"
+    with pytest.raises(InputError, match="found only now"):
+        job.run(read(TEXT), out=out, processes=1)
+    assert list(tmp_path.iterdir()) == []
