@@ -14,6 +14,7 @@ help:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mpi,dev]'
+	$(BIN)/python -m simulators.reaction.kernels
 	@touch $@
 
 install: .venv/installed

@@ -195,7 +195,7 @@ def judge(scenario: Scenario, dataset: xarray.Dataset) -> xarray.Dataset:
 def _ranking(
     goal: Goal, dataset: xarray.Dataset, removed: Floats, responders: Flags, arms: Arms
 ) -> tuple[Floats, Floats, Floats, NDArray[np.int16]]:
-    """Share of responding cells with its interval, and the place of each arm: by share, then lower dose, then name."""
+    """Share of responding cells with its interval, and the place of each arm: by share, lower dose, median S, name."""
     known = np.isfinite(removed).sum(axis=1)
     hits = responders.sum(axis=1)
     share = np.divide(hits, known, out=np.full(len(known), np.nan), where=known > 0)
@@ -203,7 +203,8 @@ def _ranking(
     dose = np.nan_to_num(dataset["dose_uM"].values.astype(float), nan=np.inf)
     names = dataset["arm"].values.astype(str)
     listed = np.flatnonzero(arms.ranked & np.isfinite(share))
-    order = sorted(listed, key=lambda n: (-share[n], dose[n], names[n]))
+    middle = {n: float(np.nanmedian(removed[n])) for n in listed}
+    order = sorted(listed, key=lambda n: (-share[n], dose[n], -middle[n], names[n]))
     rank = np.zeros(len(share), dtype=np.int16)
     rank[order] = np.arange(1, len(order) + 1)
     return share, low, high, rank

@@ -242,6 +242,9 @@ def read(path: Path) -> xarray.Dataset:
         raise InputError(f"{path} is not a Zarr result (it holds no zarr.json); expected e.g. results/NAME.zarr.")
     try:
         with xarray.open_zarr(path) as opened:
-            return opened.load()
+            lost = [str(name) for name in opened.variables if not (path / str(name) / "zarr.json").is_file()]
+            if not lost:
+                return opened.load()
     except Exception as error:  # zarr raises many kinds for a damaged store; each means the same to the user
         raise InputError(f"{path} cannot be read ({type(error).__name__}: {error}); run the scenario again.") from error
+    raise InputError(f"{path} is damaged: {', '.join(lost[:5])} is no longer in it; run the scenario again.")

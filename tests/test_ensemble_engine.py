@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_data import shared
 
-from simulators.reaction import EnsembleEngine, RoadRunnerEngine, Status
+from simulators.reaction import EnsembleEngine, RoadRunnerEngine, Status, rodas5p
 
 
 def course(model: str, times: list[float], *, members: int = 1, rtol: float = 1e-8, threads: int = 1, **given: object):
@@ -166,3 +166,10 @@ def test_published_models_agree_with_roadrunner(name: str, end: float) -> None:
     one, other = (e.run(*start, times, rtol=1e-10, atol=1e-13).values for e in (ours, reference))
     scale = np.abs(other).max(axis=1, keepdims=True) + 1e-12
     assert np.abs((one - other) / scale).max() < 1e-6
+
+
+def test_kernels_can_be_compiled_beforehand() -> None:
+    from simulators.reaction.kernels import compile_kernels
+
+    compile_kernels()
+    assert rodas5p.integrate.signatures  # compiled, or read from where numba keeps it

@@ -15,17 +15,10 @@ def rebuild(result: Path, *, out: Path | None = None) -> Path:
     """
     if not result.exists():
         raise InputError(f"{result}: there is no such result; `twin run NAME` writes one to results/NAME.zarr.")
-    if not (result / "zarr.json").is_file():
-        raise InputError(f"{result} is not a Zarr result (it holds no zarr.json); expected e.g. results/NAME.zarr.")
 
-    import xarray
+    from scenarios.result import read
 
-    try:
-        dataset = xarray.open_zarr(result).load()
-    except Exception as error:  # zarr raises many kinds for a damaged store; each means the same to the user
-        raise InputError(
-            f"{result} cannot be read ({type(error).__name__}: {error}); run the scenario again."
-        ) from error
+    dataset = read(result)
     if "scenario" not in dataset.attrs:
         raise InputError(f"{result} was not written by `twin run`: its attributes hold no scenario.")
     page = out or result.with_suffix(".html")
