@@ -53,15 +53,15 @@ class Training:
         progress: whether to show a bar.
     """
 
-    epochs: int = 100
+    epochs: int = 50
     batch: int = 128
-    rate: float = 1.2e-2
+    rate: float = 1e-2
     decay: float = 1e-4
     networks: int = 3
-    latent: int = 8
+    latent: int = 10
     context: int = 24
     hidden: int = 48
-    step: float = 1.8
+    step: float = 1.2
     progress: bool = False
 
 

@@ -24,11 +24,11 @@ class Shape:
     levels: int
     readouts: int
     networks: int = 3
-    latent: int = 8
+    latent: int = 10
     context: int = 24
     hidden: int = 48
     rise: float = 1.0
-    step: float = 1.8
+    step: float = 1.2
 
     @property
     def layers(self) -> dict[str, tuple[int, int, bool]]:
