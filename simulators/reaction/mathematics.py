@@ -5,7 +5,7 @@ Legend: `S` states, `R` readouts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from simulators.reaction.expression import Graph, Node
 from simulators.reaction.formulas import Formulas
+from simulators.reaction.lane_program import System
 from simulators.reaction.lowering import HOISTED, INITIAL
 from simulators.reaction.stepped_model import SteppedModel
 
@@ -37,17 +38,13 @@ class Equations:
     ids: Mapping[str, Node]
     compartment_of: Mapping[str, str | None]
 
-    def jacobian(self) -> dict[tuple[int, int], Node]:
-        """Entries of ∂ rates / ∂ states that are not zero by construction."""
-        symbols = {self.graph.symbol(name): i for i, name in enumerate(self.states)}
-        zero = self.graph.const(0.0)
-        found: dict[tuple[int, int], Node] = {}
-        for row, rate in enumerate(self.rates):
-            for symbol in sorted(self.graph.reads(rate) & symbols.keys(), key=symbols.__getitem__):
-                node = self.graph.derivative(rate, symbol)
-                if node != zero:
-                    found[row, symbols[symbol]] = node
-        return found
+    def system(self, parameters: Sequence[str]) -> System:
+        """What is integrated."""
+        symbol = self.graph.symbol
+        return System(
+            graph=self.graph, clock=symbol("time"), states=[symbol(name) for name in self.states], rates=self.rates,
+            constants=[symbol(name) for name in parameters], readouts=self.readouts,
+        )  # fmt: skip
 
     def assigned(self, name: str, free: Mapping[str, Any], time: float, members: int) -> Any:
         """The value `[M]` of an id when a run starts; `free` holds values as mathematics reads them."""

@@ -3,7 +3,9 @@
 Steinebach, BIT Numer. Math. 63, 27 (2023): eight stages, one LU factorisation per step, stiffly accurate, L-stable,
 embedded order 4, dense output of order 4. In the form without products with J (Hairer & Wanner, Solving ODEs II, IV.7):
 
-    (I/(h γ) - J) k_i = f(t + c_i h, x + Σ a_ij k_j) + h d_i ∂f/∂t + Σ (C_ij / h) k_j
+    (M/(h γ) - J) k_i = f(t + c_i h, x + Σ a_ij k_j) + h d_i ∂f/∂t + M Σ (C_ij / h) k_j
+
+where M is diagonal: 1, or 0 for an algebraic state (index 1).
 
 Legend: `M` members, `S` states, `P` constants, `T` times, `R` readouts, `L` lanes.
 """
@@ -109,6 +111,7 @@ class Program(NamedTuple):
         source: for every entry of W the entry of J, or -1.
         image: the register file as it starts, constants set `[registers * L]`.
         autonomous: whether f does not read the time.
+        mass: 1 for a state that f moves, 0 where f is a residual that stays 0 `[S]`.
     """
 
     hoist: np.ndarray
@@ -122,6 +125,7 @@ class Program(NamedTuple):
     source: np.ndarray
     image: np.ndarray
     autonomous: bool
+    mass: np.ndarray
 
 
 class Members(NamedTuple):
@@ -239,7 +243,7 @@ def integrate(
         for s in range(S):
             w = W + program.diagonal[s] * L
             for lane in range(L):
-                R[w + lane] += 1.0 / (h[lane] * GAMMA)
+                R[w + lane] += program.mass[s] / (h[lane] * GAMMA)
         execute(program.factor, R)
         for i in range(STAGES):
             if i > 0:
@@ -270,8 +274,9 @@ def integrate(
                     for n in range(S * L):
                         mixed[n] += c * kj[n]
                 for s in range(S):
-                    for lane in range(L):
-                        b[s * L + lane] += mixed[s * L + lane] / h[lane]
+                    if program.mass[s] != 0.0:
+                        for lane in range(L):
+                            b[s * L + lane] += mixed[s * L + lane] / h[lane]
             execute(program.solve, R)
             k[i, :] = b
         # X holds the argument of the last stage; with the last k it is the new state, and the last k is the error
@@ -355,6 +360,18 @@ def integrate(
                         low = middle
                 if share < 1.0:
                     arrived[lane] = t[lane] + share * h[lane]
+                    # a turn at an output time is found there, not one rounding error later
+                    for q in range(members.point[m], points):
+                        if times[q] >= arrived[lane]:
+                            break
+                        if arrived[lane] - times[q] <= 1e-15 * max(abs(t[lane]), abs(arrived[lane])):
+                            early = (times[q] - t[lane]) / h[lane]
+                            _bend(layout, R, x, new, dense, lane, S, early)
+                            R[layout.out_time * L + lane] = times[0] if held else times[q]
+                            execute_lane(program.turn, R, lane)
+                            if _differs(layout, R, lane, K):
+                                share, arrived[lane] = early, times[q]
+                                break
                     pause = arrived[lane] >= members.stop[m]
                 _bend(layout, R, x, new, dense, lane, S, share)
                 R[layout.out_time * L + lane] = times[0] if held else arrived[lane]

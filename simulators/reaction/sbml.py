@@ -307,7 +307,7 @@ class _Reader(Formulas):
             return graph.const(found.getInitialAmount())
         if found.isSetInitialConcentration():
             return graph.mul(graph.const(found.getInitialConcentration()), self.size(name))
-        return graph.const(math.nan)
+        return graph.const(0.0)  # SBML leaves it open; none of a species is what every simulator takes
 
     def _events(self) -> Iterator[Event]:
         for event in self.sbml.getListOfEvents():

@@ -1,0 +1,170 @@
+"""Events of a network: which members they befall, in which order, and what they set (SBML L3V2 §4.11.6).
+
+The integrator stops a member when a relation in a trigger turns; what happens then is decided here, outside of it, and
+the member goes on. Events of one moment are executed one by one, by priority; each execution may turn other triggers.
+
+Legend: `M` members, `S` states, `P` constants, `E` events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulators.reaction.engine import Floats
+from simulators.reaction.expression import Node
+from simulators.reaction.network import Event, Network
+
+_MOST_AT_ONCE = 10_000
+"""Executions at one moment after which a member is given up: its events set each other off for ever."""
+
+Watch = Callable[[NDArray[np.int64]], Floats]
+"""Rows of members → watched nodes `[m, N]` as the members stand now."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """An event that has been triggered: when it is due, and the values it sets if those were taken then."""
+
+    time: float
+    event: int
+    order: int
+    values: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where an event's nodes lie among the watched ones."""
+
+    delay: int
+    priority: int
+    values: tuple[int, ...]
+    scales: tuple[int, ...]
+
+
+def watched(network: Network) -> list[Node]:
+    """Nodes that events need: the triggers first, then what `_Columns` points to."""
+    return [event.trigger for event in network.events] + _others(network.events)[0]
+
+
+def _others(events: Sequence[Event]) -> tuple[list[Node], list[_Columns]]:
+    nodes: list[Node] = []
+    columns: list[_Columns] = []
+
+    def add(node: Node | None) -> int:
+        if node is None:
+            return -1
+        nodes.append(node)
+        return len(events) + len(nodes) - 1
+
+    for event in events:
+        columns.append(
+            _Columns(
+                add(event.delay),
+                add(event.priority),
+                tuple(add(a.value) for a in event.assignments),
+                tuple(add(a.scale) for a in event.assignments),
+            )
+        )
+    return nodes, columns
+
+
+class EventQueue:
+    """What waits for each member. `x` and `p` are the members' own arrays, which events change.
+
+    Args:
+        output_times: a due time that misses one of them by rounding alone is put on it.
+    """
+
+    def __init__(self, network: Network, x: Floats, p: Floats, output_times: Floats) -> None:
+        self._events = network.events
+        self._columns = _others(network.events)[1]
+        self._x, self._p = x, p
+        self._times = output_times
+        state = {name: i for i, name in enumerate(network.state_names)}
+        constant = {name: i for i, name in enumerate(network.constant_names)}
+        self._places = [
+            [(x, state[a.target]) if a.target in state else (p, constant[a.target]) for a in event.assignments]
+            for event in network.events
+        ]
+        self._held = np.tile(np.array([event.initially for event in network.events], dtype=bool), (len(x), 1))
+        self._waiting: list[list[_Waiting]] = [[] for _ in range(len(x))]
+        self._orders = 0
+
+    def settle(self, rows: NDArray[np.int64], t: Floats, watch: Watch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Let everything happen that is due at the members' times `t` `[M]`.
+
+        Returns the rows of members that an event has changed, and of those whose events never come to rest.
+        """
+        if not self._events:
+            return rows[:0], rows[:0]
+        changed = np.zeros(len(t), dtype=bool)
+        active, rounds = rows, 0
+        while len(active) and rounds < _MOST_AT_ONCE:
+            seen = watch(active)
+            again = [m for m, values in zip(active, seen, strict=True) if self._one(int(m), float(t[m]), values, watch)]
+            active = np.array(again, dtype=np.int64)
+            changed[active] = True
+            rounds += 1
+        return np.flatnonzero(changed), active
+
+    def next(self, row: int) -> float:
+        """When the next waiting event of a member is due; infinite if none waits."""
+        return min((w.time for w in self._waiting[row]), default=np.inf)
+
+    def _one(self, m: int, t: float, values: Floats, watch: Watch) -> bool:
+        """One execution at most; whether there was one."""
+        holds = values[: len(self._events)] != 0.0
+        holds &= ~np.isnan(values[: len(self._events)])
+        before = self._held[m]
+        waiting = self._waiting[m]
+        if not np.array_equal(holds, before):
+            for e in np.flatnonzero(before & ~holds):
+                if not self._events[e].persistent:
+                    waiting[:] = [w for w in waiting if w.event != e]
+            for e in np.flatnonzero(holds & ~before):
+                waiting.append(self._triggered(int(e), t, values))
+            self._held[m] = holds
+        due = [w for w in waiting if w.time <= t]
+        if not due:
+            return False
+        chosen = max(due, key=lambda w: (self._priority(w.event, values), -w.time, -w.order))
+        waiting.remove(chosen)
+        self._execute(m, chosen, values, watch)
+        return True
+
+    def _triggered(self, e: int, t: float, values: Floats) -> _Waiting:
+        columns, event = self._columns[e], self._events[e]
+        delay = values[columns.delay] if columns.delay >= 0 else 0.0
+        taken = tuple(float(values[c]) for c in columns.values) if event.values_from_trigger_time else None
+        self._orders += 1
+        return _Waiting(self._on_output(t + delay) if delay > 0 else t, e, self._orders, taken)
+
+    def _on_output(self, time: float) -> float:
+        i = int(np.searchsorted(self._times, time))
+        for near in self._times[max(i - 1, 0) : i + 1]:
+            if abs(near - time) <= 1e-14 * max(abs(near), abs(time)):
+                return float(near)
+        return float(time)
+
+    def _priority(self, e: int, values: Floats) -> float:
+        column = self._columns[e].priority
+        if column < 0 or np.isnan(values[column]):
+            return -np.inf
+        return float(values[column])
+
+    def _execute(self, m: int, chosen: _Waiting, values: Floats, watch: Watch) -> None:
+        columns, places = self._columns[chosen.event], self._places[chosen.event]
+        taken = chosen.values if chosen.values is not None else tuple(float(values[c]) for c in columns.values)
+        scaled = [i for i, c in enumerate(columns.scales) if c >= 0]
+        for i, (array, column) in enumerate(places):
+            if columns.scales[i] < 0:
+                array[m, column] = taken[i]
+        if scaled:
+            now = watch(np.array([m], dtype=np.int64))[0]
+            for i in scaled:
+                array, column = places[i]
+                array[m, column] = taken[i] * now[columns.scales[i]]

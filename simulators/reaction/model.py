@@ -1,0 +1,264 @@
+"""A reaction model: read once, simulated in many ways.
+
+Legend: `M` members, `T` times, `S` states, `P` constants.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from simulators.reaction.course import Course
+from simulators.reaction.engine import Floats, Status
+from simulators.reaction.network import Network, Observable
+from simulators.reaction.sbml import read_network
+from twin.errors import InputError, UnsupportedFeature
+
+if TYPE_CHECKING:
+    import xarray
+
+Quantity = Literal["concentration", "amount"]
+_DIMENSIONS = ("member", "time")
+
+
+@dataclass(frozen=True)
+class ReactionModel:
+    """One SBML or Antimony model.
+
+    Attributes:
+        network: its equations.
+        source: what it was read from.
+    """
+
+    network: Network
+    source: str | Path
+
+    @classmethod
+    def read(cls, model: str | Path) -> ReactionModel:
+        """Read SBML (L1–L3), Antimony or a COMBINE archive: a path, or text.
+
+        Raises:
+            InputError: no such file, or not a model.
+            UnsupportedFeature: a feature that no engine of ours runs.
+        """
+        return cls(read_network(model), model)
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Ids of the species."""
+        return self._of_kind("species")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Ids that `parameters` of `simulate` may set: parameters and compartments that no assignment rule gives."""
+        settable = {*self.network.state_names, *self.network.constant_names}
+        return tuple(name for name in (*self._of_kind("parameter"), *self._of_kind("compartment")) if name in settable)
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features of SBML that the model uses."""
+        return self.network.features
+
+    def _of_kind(self, kind: str) -> tuple[str, ...]:
+        return tuple(name for name, o in self.network.observables.items() if o.kind == kind)
+
+    def simulate(
+        self,
+        times: Sequence[float] | Floats,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
+        select: Sequence[str] | None = None,
+        quantity: Quantity = "concentration",
+        engine: str = "auto",
+        rtol: float = 1e-6,
+        atol: float = 1e-9,
+        members: int | None = None,
+        seed: int | None = None,
+        threads: int | None = None,
+        store: str | Path | None = None,
+        max_steps: int = 100_000,
+    ) -> xarray.Dataset:
+        """Time courses of all members.
+
+        Args:
+            times: ascending `[T]`, in the model's units; the first is the start time of the model's clock.
+            parameters: parameter or compartment → a number or values `[M]`. They replace the model's value and its
+                initial assignment; whatever depends on them at the start follows.
+            initial: species → amounts or concentrations at the start, as `quantity` says; amounts for species with
+                hasOnlySubstanceUnits. Names moved by rate rules may be given too.
+            select: ids to return (any: constants, reactions, species references); None: all species, and every
+                parameter and compartment that changes.
+            quantity: what species are given and returned in.
+            engine: `ensemble` (ours), `reference` (libRoadRunner), `stochastic` (exact), or `auto`.
+            rtol, atol: tolerances; `atol` in the units of `quantity` concentration.
+            members: how many, where no values say so.
+            seed: of a stochastic run.
+            threads: how many share the members; None: all cores granted to this process.
+            store: a path to which results are streamed as Zarr.
+            max_steps: most steps of one member.
+
+        Returns:
+            Dims `(member, time)`, one variable per id (`time` and `member` get a trailing `_`), `units` in
+            attributes, and `status(member)`: 0, or why the member is NaN.
+
+        Raises:
+            InputError: an unknown id, values of different lengths, times that do not ascend.
+            UnsupportedFeature: what the engine asked for does not run; nothing has run then.
+        """
+        if quantity not in ("concentration", "amount"):
+            raise InputError(f'quantity={quantity!r}: expected "concentration" or "amount".')
+        when = _checked_times(times)
+        chosen, why = self._engine(engine)
+        shown = self._selected(select)
+        given, count = self._given(parameters or {}, initial or {}, quantity, members)
+        if store is not None:
+            raise UnsupportedFeature("store", "store: streaming to Zarr is not there yet; leave `store` out.")
+        if chosen != "ensemble":
+            raise UnsupportedFeature(f"engine {chosen}", f"engine={chosen!r} is not there yet; use 'ensemble'.")
+        course = self._course(tuple(o.amount if quantity == "amount" else o.concentration for o in shown))
+        x, p = self.network.start(given, members=count, time=float(when[0]))
+        run = course.run(
+            x, p, when, rtol=rtol, atol=self._floors(x, p, float(when[0]), atol), max_steps=max_steps,
+            threads=threads or _granted(),
+        )  # fmt: skip
+        return self._dataset(when, shown, quantity, run.values, run.status, f"{chosen}", why)
+
+    @cached_property
+    def _courses(self) -> dict[tuple[int, ...], Course]:
+        return {}
+
+    def _course(self, readouts: tuple[int, ...]) -> Course:
+        if readouts not in self._courses:
+            self._courses[readouts] = Course(self.network, readouts)
+        return self._courses[readouts]
+
+    def _engine(self, engine: str) -> tuple[str, str]:
+        if engine == "auto":
+            return "ensemble", "our integrator runs every feature that this model uses"
+        if engine not in ("ensemble", "reference", "stochastic"):
+            raise InputError(f"engine={engine!r}: expected 'auto', 'ensemble', 'reference' or 'stochastic'.")
+        return engine, "asked for"
+
+    def _selected(self, select: Sequence[str] | None) -> list[Observable]:
+        known = self.network.observables
+        if select is None:
+            kinds = ("compartment", "parameter")
+            return [o for o in known.values() if o.kind == "species" or (o.kind in kinds and o.moves)]
+        if isinstance(select, str):
+            raise InputError(f"select={select!r}: expected a list of ids.")
+        for name in select:
+            if name not in known:
+                raise InputError(f"select: {_unknown(name, known)}")
+        return [known[name] for name in dict.fromkeys(select)]
+
+    def _given(
+        self, parameters: Mapping[str, Any], initial: Mapping[str, Any], quantity: Quantity, members: int | None
+    ) -> tuple[dict[str, Any], int]:
+        """Values by symbol, and how many members there are."""
+        network = self.network
+        settable = {*network.state_names, *network.constant_names}
+        found: dict[str, Any] = {}
+        sizes = {} if members is None else {"members": members}
+        for what, table in (("parameters", parameters), ("initial", initial)):
+            for name, value in table.items():
+                if name not in settable:
+                    raise InputError(f"{what}: {self._not_settable(name, settable)}")
+                values = np.asarray(value, dtype=np.float64)
+                if values.ndim > 1:
+                    raise InputError(
+                        f"{what}[{name!r}]: expected a number or one per member, not {values.ndim} dimensions."
+                    )
+                if values.ndim == 1:
+                    sizes[f"{what}[{name!r}]"] = len(values)
+                found[name] = values
+                if name in network.initials and quantity == "concentration":
+                    whole, size = network.initials[name]
+                    if not whole:
+                        found[name] = (values, size)
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise InputError(f"how many members? {told}; give each name one value per member, or a single number.")
+        return found, next(iter(sizes.values()), 1)
+
+    def _not_settable(self, name: str, settable: Collection[str]) -> str:
+        known = self.network.observables.get(name)
+        if known is None:
+            return _unknown(name, settable)
+        what = "a reaction's rate" if known.kind == "reaction" else "given by a rule of the model"
+        return f"{name!r} cannot be set: it is {what}; set what it is computed from."
+
+    def _floors(self, x: Floats, p: Floats, time: float, atol: float) -> Floats:
+        """Absolute tolerance of each state `[M, S]`: of amounts, that of the concentration times the size."""
+        floors = np.full_like(x, atol)
+        sized = [
+            (i, self.network.initials[n][1])
+            for i, n in enumerate(self.network.state_names)
+            if n in self.network.initials
+        ]
+        if sized:
+            sizes = self.network.evaluate([node for _, node in sized], x, p, time, **self._no_delay)
+            sizes = np.where(np.isfinite(sizes) & (sizes > 0), sizes, 1.0)
+            floors[:, [i for i, _ in sized]] *= sizes
+        return floors
+
+    @property
+    def _no_delay(self) -> dict[str, Any]:
+        return {item.name: np.float64(np.nan) for item in self.network.delayed}
+
+    def _dataset(
+        self,
+        times: Floats,
+        shown: Sequence[Observable],
+        quantity: Quantity,
+        values: Floats,
+        status: Any,
+        engine: str,
+        why: str,
+    ) -> xarray.Dataset:
+        import xarray
+
+        variables: dict[str, Any] = {}
+        for i, o in enumerate(shown):
+            name = f"{o.id}_" if o.id in _DIMENSIONS else o.id
+            attrs = {"units": o.amount_units if quantity == "amount" else o.concentration_units, "kind": o.kind}
+            if o.kind == "species":
+                attrs["quantity"] = quantity
+            variables[name] = (_DIMENSIONS, values[:, :, i], attrs)
+        meanings = " ".join(s.name.lower() for s in Status)
+        variables["status"] = (
+            "member", status,
+            {"flag_values": [int(s) for s in Status], "flag_meanings": meanings, "long_name": "why a member is NaN"},
+        )  # fmt: skip
+        return xarray.Dataset(
+            variables,
+            coords={
+                "member": np.arange(len(values)),
+                "time": ("time", times, {"units": self.network.time_units}),
+            },
+            attrs={"model": self.network.id, "engine": engine, "engine_reason": why},
+        )
+
+
+def _checked_times(times: Sequence[float] | Floats) -> Floats:
+    when = np.asarray(times, dtype=np.float64)
+    if when.ndim != 1 or not len(when) or not np.isfinite(when).all() or (np.diff(when) <= 0).any():
+        raise InputError("times: expected ascending, distinct, finite numbers, the first of which is the start.")
+    return when
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return f"no {name!r} in this model" + (f"; did you mean {' or '.join(near)}?" if near else ".")
+
+
+def _granted() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
