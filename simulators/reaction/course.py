@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.reaction import rodas5p
+from simulators.reaction.delays import Histories, passages, remembered, with_histories
 from simulators.reaction.engine import Floats, Run, Status
 from simulators.reaction.events import EventQueue, watched
 from simulators.reaction.expression import Node
@@ -27,11 +28,14 @@ class Course:
 
     Args:
         readouts: nodes of the network's graph `[R]`.
+
+    Raises:
+        UnsupportedFeature: a delay that changes.
     """
 
     def __init__(self, network: Network, readouts: Sequence[Node]) -> None:
-        self.network = network
-        self.readouts = tuple(readouts)
+        self._columns = len(network.constants)
+        self.network, self.readouts = with_histories(network, readouts)
 
     @cached_property
     def _program(self) -> LaneProgram:
@@ -47,13 +51,16 @@ class Course:
                 readouts=self.readouts,
                 watched=watched(network),
                 triggers=len(network.events),
-                algebraic=[i for i, state in enumerate(network.states) if state.algebraic],
+                masses=[state.mass for state in network.states],
+                pause_always=bool(network.delayed),
+                stops=passages(network),
+                remembered=remembered(network),
             )
         )
 
     @cached_property
     def _projection(self) -> Projection | None:
-        return Projection(self.network) if any(state.algebraic for state in self.network.states) else None
+        return Projection(self.network) if any(state.mass != 1.0 for state in self.network.states) else None
 
     def run(
         self,
@@ -65,6 +72,8 @@ class Course:
         atol: Floats | float,
         max_steps: int = 100_000,
         threads: int = 1,
+        seed: int = 0,
+        first_member: int = 0,
     ) -> Run:
         """Integrate from `times[0]`, where states are `x` and constants `p`, to the last time.
 
@@ -73,40 +82,54 @@ class Course:
             times: ascending and distinct `[T]`.
             atol: absolute tolerance of the states, a number or `[M, S]`.
             threads: how many share the members; the bits do not depend on it.
+            seed, first_member: of the order of simultaneous events with equal priorities.
         """
-        x, p = np.array(x, dtype=np.float64), np.array(p, dtype=np.float64)
-        fine = np.isfinite(x).all(axis=1)
-        M = len(x)
+        M, more = len(x), len(self.network.constants) - self._columns
+        x = np.array(x, dtype=np.float64)
+        p = np.concatenate((np.array(p, dtype=np.float64), np.zeros((M, more))), axis=1)
+        ordinary = [i for i, state in enumerate(self.network.states) if state.mass == 1.0]
+        fine = np.isfinite(x[:, ordinary]).all(axis=1)
         members = rodas5p.Members(
             x=x, p=p, floor=np.ascontiguousarray(np.broadcast_to(np.asarray(atol, dtype=np.float64), x.shape)),
             t=np.full(M, times[0]), h=np.zeros(M), stop=np.full(M, np.inf), point=np.zeros(M, dtype=np.int64),
             status=np.where(fine, Status.FINE, Status.NOT_FINITE).astype(np.int8), steps=np.zeros(M, dtype=np.int64),
         )  # fmt: skip
         values = np.full((M, len(times), len(self.readouts)), np.nan)
-        queue = EventQueue(self.network, x, p, times)
+        queue = EventQueue(self.network, x, p, times, seed=seed, first_member=first_member)
+        past = None
+        if self.network.delayed:
+            past = Histories(
+                self.network, self._program, members, rtol=rtol, atol=float(np.min(members.floor, initial=1e-3)),
+                span=float(times[-1] - times[0]),
+            )  # fmt: skip
         rows = np.flatnonzero(fine).astype(np.int64)
         program = self._program
 
         def part(chosen: NDArray[np.int64]) -> None:
-            self._settle(members, queue, chosen)
-            going = chosen[members.status[chosen] == Status.FINE]
+            if past is not None:
+                past.begin(chosen)
+            ended = going = chosen
             while len(going):
-                rodas5p.integrate(
-                    program.layout, program.code, members, going, times, rtol, False, max_steps, values
-                )  # fmt: skip
+                self._settle(members, queue, past, ended)
+                going = going[members.status[going] == Status.FINE]
+                if past is not None:
+                    past.open(going)
+                rodas5p.integrate(program.layout, program.code, members, going, times, rtol, False, max_steps, values)
                 going = going[members.status[going] == rodas5p.PAUSED]
                 members.status[going] = Status.FINE
-                self._settle(members, queue, going)
-                going = going[members.status[going] == Status.FINE]
+                ended = going if past is None else going[past.close(going)]
 
         if threads > 1 and len(rows) > LANES:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(part, np.array_split(rows, threads)))
         else:
             part(rows)
+        members.x[members.status != Status.FINE] = np.nan
         return Run(values=values, x=members.x, status=members.status)
 
-    def _settle(self, members: rodas5p.Members, queue: EventQueue, rows: NDArray[np.int64]) -> None:
+    def _settle(
+        self, members: rodas5p.Members, queue: EventQueue, past: Histories | None, rows: NDArray[np.int64]
+    ) -> None:
         """What happens between two calls of the integrator: algebraic states are put right, events executed."""
         if not len(rows):
             return
@@ -115,14 +138,17 @@ class Course:
         def watch(some: NDArray[np.int64]) -> Floats:
             return program.watch(members.x[some], members.p[some], members.t[some])
 
+        if past is not None:
+            past.open(rows)  # triggers read what was, as it is seen from now on
         self._project(members, rows)
+        here = rows
         for _ in range(100):
-            changed, restless = queue.settle(rows, members.t, watch)
+            changed, restless = queue.settle(here, members.t, watch)
             members.status[restless] = Status.TOO_MANY_STEPS
             if self._projection is None or not len(changed):
                 break
             self._project(members, changed)
-            rows = changed
+            here = changed
         for m in rows:
             members.stop[m] = queue.next(int(m))
 

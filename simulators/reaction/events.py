@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import Node
 from simulators.reaction.network import Event, Network
+from twin.seeds import stream
 
 _MOST_AT_ONCE = 10_000
 """Executions at one moment after which a member is given up: its events set each other off for ever."""
@@ -77,9 +78,14 @@ class EventQueue:
 
     Args:
         output_times: a due time that misses one of them by rounding alone is put on it.
+        seed, first_member: of the order of simultaneous events with equal priorities.
     """
 
-    def __init__(self, network: Network, x: Floats, p: Floats, output_times: Floats) -> None:
+    def __init__(
+        self, network: Network, x: Floats, p: Floats, output_times: Floats, *, seed: int = 0, first_member: int = 0
+    ) -> None:
+        self._seed, self._first_member = seed, first_member
+        self._random: list[np.random.Generator | None] = [None] * len(x)
         self._events = network.events
         self._columns = _others(network.events)[1]
         self._x, self._p = x, p
@@ -105,7 +111,7 @@ class EventQueue:
         active, rounds = rows, 0
         while len(active) and rounds < _MOST_AT_ONCE:
             seen = watch(active)
-            again = [m for m, values in zip(active, seen, strict=True) if self._one(int(m), float(t[m]), values, watch)]
+            again = [m for m, values in zip(active, seen, strict=True) if self._one(int(m), float(t[m]), values)]
             active = np.array(again, dtype=np.int64)
             changed[active] = True
             rounds += 1
@@ -115,7 +121,7 @@ class EventQueue:
         """When the next waiting event of a member is due; infinite if none waits."""
         return min((w.time for w in self._waiting[row]), default=np.inf)
 
-    def _one(self, m: int, t: float, values: Floats, watch: Watch) -> bool:
+    def _one(self, m: int, t: float, values: Floats) -> bool:
         """One execution at most; whether there was one."""
         holds = values[: len(self._events)] != 0.0
         holds &= ~np.isnan(values[: len(self._events)])
@@ -131,10 +137,22 @@ class EventQueue:
         due = [w for w in waiting if w.time <= t]
         if not due:
             return False
-        chosen = max(due, key=lambda w: (self._priority(w.event, values), -w.time, -w.order))
+        chosen = self._first(m, due, values)
         waiting.remove(chosen)
-        self._execute(m, chosen, values, watch)
+        self._execute(m, chosen, values)
         return True
+
+    def _first(self, m: int, due: Sequence[_Waiting], values: Floats) -> _Waiting:
+        """The highest priority; among equals a random one (§4.11.6), among those without priority the oldest."""
+        best = max(self._priority(w.event, values) for w in due)
+        equal = [w for w in due if self._priority(w.event, values) == best]
+        if best == -np.inf or len(equal) == 1:
+            return min(equal, key=lambda w: (w.time, w.order))
+        if self._random[m] is None:
+            self._random[m] = stream(self._seed, "events", m + self._first_member)
+        generator = self._random[m]
+        assert generator is not None
+        return equal[int(generator.integers(len(equal)))]
 
     def _triggered(self, e: int, t: float, values: Floats) -> _Waiting:
         columns, event = self._columns[e], self._events[e]
@@ -156,15 +174,9 @@ class EventQueue:
             return -np.inf
         return float(values[column])
 
-    def _execute(self, m: int, chosen: _Waiting, values: Floats, watch: Watch) -> None:
+    def _execute(self, m: int, chosen: _Waiting, values: Floats) -> None:
         columns, places = self._columns[chosen.event], self._places[chosen.event]
         taken = chosen.values if chosen.values is not None else tuple(float(values[c]) for c in columns.values)
-        scaled = [i for i, c in enumerate(columns.scales) if c >= 0]
         for i, (array, column) in enumerate(places):
-            if columns.scales[i] < 0:
-                array[m, column] = taken[i]
-        if scaled:
-            now = watch(np.array([m], dtype=np.int64))[0]
-            for i in scaled:
-                array, column = places[i]
-                array[m, column] = taken[i] * now[columns.scales[i]]
+            scale = values[columns.scales[i]] if columns.scales[i] >= 0 else 1.0
+            array[m, column] = taken[i] * scale

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulators.reaction import rodas5p
 from simulators.reaction.engine import Floats
@@ -31,7 +30,10 @@ class System:
         watched: nodes that stop a member when a relation in them turns (triggers of events), and whatever else must be
             read between the integrator's calls.
         triggers: how many of `watched` stop a member: the first ones.
-        algebraic: states whose rate is a residual (mass 0).
+        masses: what multiplies each d state / dt `[S]`; 0 where the rate is a residual. None: 1.
+        pause_always: whether every relation that turns stops a member, not those of triggers and residuals alone.
+        stops: further nodes that stop a member when a relation in them turns.
+        remembered: nodes that are read with the relations as they were at another moment.
     """
 
     graph: Graph
@@ -42,7 +44,10 @@ class System:
     readouts: Sequence[Node]
     watched: Sequence[Node] = ()
     triggers: int = 0
-    algebraic: Collection[int] = ()
+    masses: Sequence[float] | None = None
+    pause_always: bool = False
+    stops: Sequence[Node] = ()
+    remembered: Sequence[Node] = ()
 
     def jacobian(self) -> dict[tuple[int, int], Node]:
         """Entries of ∂ rates / ∂ states that are not zero by construction."""
@@ -81,13 +86,18 @@ class LaneProgram:
         varying = symbols.keys() - fixed
         triggers = system.watched[: system.triggers]
         # residuals are solved anew where they bend, so they stop a member too
-        stopping = _relations(graph, [*triggers, *(system.rates[i] for i in system.algebraic)], varying)
+        mass = np.ones(S) if system.masses is None else np.array(system.masses, dtype=np.float64)
+        held = [rate for rate, m in zip(system.rates, mass, strict=True) if m != 1.0]
+        more = [*moving, *system.remembered] if system.pause_always else []
+        stopping = _relations(graph, [*triggers, *system.stops, *held, *more], varying)
         relations = [*stopping, *(n for n in _relations(graph, moving, varying) if n not in set(stopping))]
         switch = {node: graph.symbol(f" switch {i}") for i, node in enumerate(relations)}
         frozen = graph.substitute_all(moving, switch)
+        remembered = graph.substitute_all(system.remembered, switch)
+        self._remember, self._remembered = file.block(len(remembered)), len(remembered)
         switches, out_switches = file.block(len(relations)), file.block(len(relations))
         symbols |= {switch[node]: switches + i for i, node in enumerate(relations)}
-        wanted = [*frozen, *system.readouts, *relations, *system.watched]
+        wanted = [*frozen, *remembered, *system.readouts, *relations, *system.watched]
         self.hoist, hoisted = _hoisted(graph, wanted, fixed, symbols, file)
         place = {**symbols, **hoisted}
         homes = [*range(f, f + S), *range(j, j + len(jacobian)), *range(ft, ft + S)]
@@ -101,6 +111,8 @@ class LaneProgram:
         turn_code = instructions(graph, turn, shown, file)
         watch = [(node, self._watch + i) for i, node in enumerate(system.watched)]
         self.watch_code = instructions(graph, watch, shown, file)
+        remember = [(node, self._remember + i) for i, node in enumerate(remembered)]
+        self.remember_code = instructions(graph, remember, shown, file)
         self.pattern = list(jacobian)
         w = file.count
         lu = sparse_lu(S, self.pattern, w=w, rhs=rhs)
@@ -118,8 +130,6 @@ class LaneProgram:
         for place_, value in file.constants.items():
             image[place_] = value
         self.image = image.ravel()
-        mass = np.ones(S)
-        mass[list(system.algebraic)] = 0.0
         self.code = rodas5p.Program(
             hoist=self.hoist, rates=rate_code, start=self.start_code, factor=lu.factor, solve=lu.solve,
             read=read_code, turn=turn_code,
@@ -148,6 +158,18 @@ class LaneProgram:
     def watch(self, x: Floats, p: Floats, time: float | Floats) -> Floats:
         """Watched nodes `[M, N]`, with the bits that the integrator sees."""
         return self._shown(self.watch_code, self._watch, self._watched, x, p, time)
+
+    def remember(self, x: Floats, p: Floats, time: Floats, *, x0: Floats, time0: Floats) -> Floats:
+        """Remembered nodes `[M, N]`, relations being what they are at states `x0` and times `time0`."""
+        found = np.empty((len(x), self._remembered))
+        layout = self.layout
+        for file, part, width in self._blocks(x0, p, time0, layout.out_x, layout.out_time):
+            table = file.reshape(-1, LANES)
+            table[layout.out_x : layout.out_x + self.size, :width] = x[part].T
+            table[layout.out_time, :width] = time[part]
+            execute(self.remember_code, file)
+            found[part] = table[self._remember : self._remember + self._remembered, :width].T
+        return found
 
     def _shown(self, code: Instructions, out: int, count: int, x: Floats, p: Floats, time: float | Floats) -> Floats:
         found = np.empty((len(x), count))
@@ -198,6 +220,3 @@ def _hoisted(
     outer.update(node for node in wanted if constant(node))
     hoisted = {node: file.block(1) for node in sorted(outer)}
     return instructions(graph, list(hoisted.items()), dict(symbols), file), hoisted
-
-
-Indices = NDArray[np.intp]

@@ -163,7 +163,9 @@ class ReactionModel:
     ) -> tuple[dict[str, Any], int]:
         """Values by symbol, and how many members there are."""
         network = self.network
-        settable = {*network.state_names, *network.constant_names}
+        settable = {
+            n for n in (*network.state_names, *network.constant_names, *network.starts) if n in network.observables
+        }
         found: dict[str, Any] = {}
         sizes = {} if members is None else {"members": members}
         for what, table in (("parameters", parameters), ("initial", initial)):
@@ -177,11 +179,9 @@ class ReactionModel:
                     )
                 if values.ndim == 1:
                     sizes[f"{what}[{name!r}]"] = len(values)
-                found[name] = values
-                if name in network.initials and quantity == "concentration":
-                    whole, size = network.initials[name]
-                    if not whole:
-                        found[name] = (values, size)
+                whole, size = network.initials.get(name, (True, 0))
+                symbol = network.starts.get(name, name)
+                found[symbol] = values if whole or quantity == "amount" else (values, size)
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise InputError(f"how many members? {told}; give each name one value per member, or a single number.")

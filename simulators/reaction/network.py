@@ -13,7 +13,7 @@ Legend: `M` members, `S` states, `P` constants.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final, Literal
@@ -22,7 +22,7 @@ import numpy as np
 
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import Graph, Node
-from twin.errors import InputError
+from twin.errors import InputError, UnsupportedFeature
 
 CLOCK: Final = "time"
 """Name of the clock's symbol."""
@@ -50,13 +50,16 @@ class State:
 
     Attributes:
         name, initial: as those of `Constant`.
-        rate: d state / dt; if `algebraic`, a residual that is 0 at all times (and `initial` is a first guess).
+        rate: what `mass` × d state / dt is; with mass 0, a residual that is 0 at all times (`initial` is a first guess).
+        mass: 1; 0 if the state is algebraic; between them if fast reactions hold it near the zero of `balance`.
+        balance: of a state with another mass than 1: what is 0 when the state is in its place.
     """
 
     name: str
     initial: Node
     rate: Node
-    algebraic: bool = False
+    mass: float = 1.0
+    balance: Node | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Assignment:
     """What an event sets: the symbol `target` becomes `value` × `scale`.
 
     `value` is taken when the event says (trigger or execution); `scale`, the size of the compartment that turns a
-    concentration into an amount, is always that after the event's other assignments.
+    concentration into an amount, is always that just before the event is executed.
     """
 
     target: str
@@ -95,11 +98,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Delayed:
-    """The symbol `name` stands for the value that `value` had `delay` ago (its value at the start, before that)."""
+    """The symbol `name` stands for the value that `value` had `delay` ago.
+
+    `past` is what `value` was at a time before the start: rules and initial assignments hold there too, with the time
+    that they read; nothing moves, and every rate of change is 0.
+    """
 
     name: str
     value: Node
     delay: Node
+    past: Node
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,7 @@ class Network:
     Attributes:
         initials: species → (whether a number given for it is an amount even where concentrations are meant
             [hasOnlySubstanceUnits], node of its compartment's size); other names are given as they are read.
+        starts: id → name of the constant that holds its start value, where no symbol bears the id any more.
         constraints: (node that must stay 1, message).
         time_units: of the clock; empty where unknown.
         features: which features of SBML the model uses, in words.
@@ -158,6 +167,7 @@ class Network:
     delayed: tuple[Delayed, ...] = ()
     reactions: tuple[Reaction, ...] = ()
     initials: Mapping[str, tuple[bool, Node]] = field(default_factory=dict[str, tuple[bool, Node]])
+    starts: Mapping[str, str] = field(default_factory=dict[str, str])
     constraints: tuple[tuple[Node, str], ...] = ()
     time_units: str = ""
     features: frozenset[str] = frozenset()
@@ -223,14 +233,67 @@ class Network:
         return _columns([np.broadcast_to(v, (len(x),)) for v in self.graph.evaluate(nodes, known)], len(x))
 
     def slope(self, node: Node) -> Node:
-        """d node / dt along the solution, as a node; an algebraic state counts as not moving."""
+        """d node / dt along the solution, as a node.
+
+        Raises:
+            UnsupportedFeature: it reads a state that algebraic rules or fast reactions hold, whose rate is not known.
+        """
         graph = self.graph
         found = graph.derivative(node, graph.symbol(CLOCK))
         for state in self.states:
             symbol = self.symbols[state.name]
-            if symbol in graph.reads(node) and not state.algebraic:
-                found = graph.add(found, graph.mul(graph.derivative(node, symbol), state.rate))
+            if symbol not in graph.reads(node):
+                continue
+            if state.mass != 1.0:
+                raise UnsupportedFeature(
+                    "rate of what is not integrated",
+                    f"the rate of change of {state.name} is asked for, but an algebraic rule or a fast reaction holds it.",
+                )
+            found = graph.add(found, graph.mul(graph.derivative(node, symbol), state.rate))
         return found
+
+    def replaced(self, nodes: Mapping[Node, Node]) -> Network:
+        """The network with symbols replaced everywhere, and `moves` of its observables found anew."""
+        graph, network = self.graph, self
+        moving = {graph.symbol(symbol_name(s.name)) for s in network.states}
+        moving |= {graph.symbol(symbol_name(a.target)) for e in network.events for a in e.assignments}
+        moving |= {graph.symbol(d.name) for d in network.delayed} | {graph.symbol(CLOCK)}
+
+        def over(node: Node) -> Node:
+            return graph.substitute(node, nodes)
+
+        def maybe(node: Node | None) -> Node | None:
+            return None if node is None else over(node)
+
+        def observable(o: Observable) -> Observable:
+            value, amount, concentration = over(o.value), over(o.amount), over(o.concentration)
+            moves = any(not graph.reads(node).isdisjoint(moving) for node in (value, amount))
+            return replace(o, value=value, amount=amount, concentration=concentration, moves=moves)
+
+        def event(e: Event) -> Event:
+            assignments = tuple(Assignment(a.target, over(a.value), maybe(a.scale)) for a in e.assignments)
+            return replace(
+                e, trigger=over(e.trigger), assignments=assignments, delay=maybe(e.delay), priority=maybe(e.priority)
+            )
+
+        return replace(
+            self,
+            constants=tuple(replace(c, initial=over(c.initial)) for c in network.constants),
+            states=tuple(
+                replace(s, initial=over(s.initial), rate=over(s.rate), balance=maybe(s.balance)) for s in network.states
+            ),
+            observables={name: observable(o) for name, o in network.observables.items()},
+            events=tuple(event(e) for e in network.events),
+            delayed=tuple(
+                replace(d, value=over(d.value), delay=over(d.delay), past=over(d.past)) for d in network.delayed
+            ),
+            reactions=tuple(
+                replace(r, rate=over(r.rate), changes={n: over(c) for n, c in r.changes.items()})
+                for r in network.reactions
+            ),
+            initials={name: (whole, over(size)) for name, (whole, size) in network.initials.items()},
+            constraints=tuple((over(node), message) for node, message in network.constraints),
+        )
 
 
 def symbol_name(id: str) -> str:

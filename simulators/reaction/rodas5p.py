@@ -274,9 +274,8 @@ def integrate(
                     for n in range(S * L):
                         mixed[n] += c * kj[n]
                 for s in range(S):
-                    if program.mass[s] != 0.0:
-                        for lane in range(L):
-                            b[s * L + lane] += mixed[s * L + lane] / h[lane]
+                    for lane in range(L):
+                        b[s * L + lane] += program.mass[s] * mixed[s * L + lane] / h[lane]
             execute(program.solve, R)
             k[i, :] = b
         # X holds the argument of the last stage; with the last k it is the new state, and the last k is the error

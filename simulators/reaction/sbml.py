@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import libsbml
 
 from simulators.reaction import algebraic
 from simulators.reaction.expression import Node
+from simulators.reaction.fast_reactions import relaxed
 from simulators.reaction.formulas import Formulas
 from simulators.reaction.network import (
     CLOCK,
@@ -158,7 +160,7 @@ class _Reader(Formulas):
                 return value
             key = (value, delay)
             if key not in self.delayed:
-                self.delayed[key] = Delayed(f" delayed {len(self.delayed)}", value, delay)
+                self.delayed[key] = Delayed(f" delayed {len(self.delayed)}", value, delay, value)
             return self.graph.symbol(self.delayed[key].name)
         if libsbml.AST_DISTRIB_FUNCTION_NORMAL <= kind <= libsbml.AST_DISTRIB_FUNCTION_RAYLEIGH:
             raise UnsupportedFeature(
@@ -205,19 +207,22 @@ class _Reader(Formulas):
                         "event that assigns what an algebraic rule determines",
                         f"event {event.id or 'without id'} sets {assignment.target}, which an algebraic rule determines.",
                     )
-        delayed = list(self.delayed.values())
+        delayed = self._with_pasts()
         network = Network(
             id=self.sbml.getId(), graph=graph,
             constants=tuple(Constant(name, initial[name]) for name in constants),
             states=tuple(
-                State(name, initial[name], rate, algebraic=symbol_name(name) in gone) for name, rate in states.items()
+                State(name, initial[name], rate, 0.0, rate) if symbol_name(name) in gone
+                else State(name, initial[name], rate)
+                for name, rate in states.items()
             ),
             observables=observables, events=tuple(events), delayed=tuple(delayed), reactions=tuple(reactions),
             initials=initials, constraints=tuple(constraints), time_units=time_units_of(self.sbml),
             features=features_of(self.sbml),
         )  # fmt: skip
-        network = substituted(network, replaced)
-        return substituted(network, self._slopes(network))
+        network = network.replaced(replaced)
+        network = network.replaced(self._slopes(network))
+        return relaxed(network)
 
     def _rates(self) -> dict[str, Node]:
         """State → d/dt, species as amounts."""
@@ -357,6 +362,20 @@ class _Reader(Formulas):
                     name, kind, value, amount, concentration, moves, own, amount_units, concentration_units
                 )  # fmt: skip
 
+    def _with_pasts(self) -> list[Delayed]:
+        """Delayed values with their pasts; inner ones come before those that read them."""
+        graph = self.graph
+        clock = graph.symbol(CLOCK)
+        still = {symbol: graph.const(0.0) for symbol in self.slopes.values()}
+        found: list[Delayed] = []
+        inner: dict[Node, Node] = {}
+        for item in self.delayed.values():
+            past = graph.substitute(item.value, {**inner, **still})
+            found.append(replace(item, past=past))
+            back = graph.sub(clock, graph.substitute(item.delay, {**inner, **still}))
+            inner[graph.symbol(item.name)] = graph.substitute(past, {clock: back})
+        return found
+
     def _slopes(self, network: Network) -> dict[Node, Node]:
         """Symbol of a rate → what it is, free of such symbols."""
         graph = self.graph
@@ -370,44 +389,6 @@ class _Reader(Formulas):
                 return found
             found = {symbol: graph.substitute(node, found) for symbol, node in found.items()}
         raise InputError(f"{network.id}: rateOf() of {', '.join(self.slopes)}: these rates need each other.")
-
-
-def substituted(network: Network, replaced: dict[Node, Node]) -> Network:
-    """A network with symbols replaced everywhere, and `moves` of its observables found anew."""
-    graph = network.graph
-    over = lambda node: graph.substitute(node, replaced)  # noqa: E731
-    maybe = lambda node: None if node is None else over(node)  # noqa: E731
-    moving = {graph.symbol(symbol_name(s.name)) for s in network.states}
-    moving |= {graph.symbol(symbol_name(a.target)) for e in network.events for a in e.assignments}
-    moving |= {graph.symbol(d.name) for d in network.delayed} | {graph.symbol(CLOCK)}
-    observables = {}
-    for name, o in network.observables.items():
-        value = over(o.value)
-        moves = not graph.reads(value).isdisjoint(moving) or not graph.reads(over(o.amount)).isdisjoint(moving)
-        observables[name] = Observable(
-            name, o.kind, value, over(o.amount), over(o.concentration), moves, o.units, o.amount_units,
-            o.concentration_units,
-        )  # fmt: skip
-    return Network(
-        id=network.id, graph=graph,
-        constants=tuple(Constant(c.name, over(c.initial)) for c in network.constants),
-        states=tuple(State(s.name, over(s.initial), over(s.rate), s.algebraic) for s in network.states),
-        observables=observables,
-        events=tuple(
-            Event(
-                e.id, over(e.trigger), tuple(Assignment(a.target, over(a.value), maybe(a.scale)) for a in e.assignments),
-                maybe(e.delay), maybe(e.priority), e.initially, e.persistent, e.values_from_trigger_time,
-            )
-            for e in network.events
-        ),
-        delayed=tuple(Delayed(d.name, over(d.value), over(d.delay)) for d in network.delayed),
-        reactions=tuple(
-            Reaction(r.id, over(r.rate), {n: over(c) for n, c in r.changes.items()}, r.fast) for r in network.reactions
-        ),
-        initials={name: (whole, over(size)) for name, (whole, size) in network.initials.items()},
-        constraints=tuple((over(node), message) for node, message in network.constraints),
-        time_units=network.time_units, features=network.features,
-    )  # fmt: skip
 
 
 def _references(model: Any) -> Iterator[Any]:
