@@ -23,6 +23,8 @@ from twin.errors import InputError, UnsupportedFeature
 if TYPE_CHECKING:
     import xarray
 
+    from simulators.reaction.flux_balance import FluxProblem
+
 Quantity = Literal["concentration", "amount"]
 _DIMENSIONS = ("member", "time")
 
@@ -129,6 +131,24 @@ class ReactionModel:
             threads=threads or _granted(),
         )  # fmt: skip
         return self._dataset(when, shown, quantity, run.values, run.status, f"{chosen}", why)
+
+    def flux_balance(
+        self, objective: str | None = None, *, bounds: Mapping[str, tuple[float, float]] | None = None
+    ) -> xarray.Dataset:
+        """The steady fluxes that make an objective of an fbc model best; see `FluxProblem.solve`.
+
+        Args:
+            objective: id of one of the model's objectives; None: the active one.
+            bounds: reaction → (lower, upper) flux, in place of the model's.
+        """
+        return self._flux_problem.solve(objective, bounds)
+
+    @cached_property
+    def _flux_problem(self) -> FluxProblem:
+        from simulators.reaction.flux_balance import flux_problem
+        from simulators.reaction.source import document
+
+        return flux_problem(document(self.source).getModel(), self.network)
 
     @cached_property
     def _courses(self) -> dict[tuple[int, ...], Course]:
