@@ -127,6 +127,14 @@ class Course:
         members.x[members.status != Status.FINE] = np.nan
         return Run(values=values, x=members.x, status=members.status)
 
+    def rates(self, x: Floats, p: Floats, time: float) -> tuple[Floats, Floats]:
+        """dx/dt `[M, S]` and its Jacobian `[M, S, S]`."""
+        return self._program.rates(x, p, time)
+
+    def read(self, x: Floats, p: Floats, time: float) -> Floats:
+        """Readouts `[M, R]`."""
+        return self._program.read(x, p, time)
+
     def _settle(
         self, members: rodas5p.Members, queue: EventQueue, past: Histories | None, rows: NDArray[np.int64]
     ) -> None:

@@ -18,6 +18,7 @@ from simulators.reaction.course import Course
 from simulators.reaction.engine import Floats, Status
 from simulators.reaction.network import Network, Observable
 from simulators.reaction.sbml import read_network
+from simulators.reaction.steady_state import FoundBy, refuse_restless, steady
 from twin.errors import InputError, UnsupportedFeature
 
 if TYPE_CHECKING:
@@ -131,6 +132,61 @@ class ReactionModel:
             threads=threads or _granted(),
         )  # fmt: skip
         return self._dataset(when, shown, quantity, run.values, run.status, f"{chosen}", why)
+
+    def steady_state(
+        self,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
+        select: Sequence[str] | None = None,
+        quantity: Quantity = "concentration",
+        method: Literal["auto", "newton", "integration"] = "auto",
+        time: float = 0.0,
+        atol: float = 1e-9,
+        members: int | None = None,
+        threads: int | None = None,
+        max_steps: int = 100_000,
+    ) -> xarray.Dataset:
+        """States in which nothing moves any more, one per member.
+
+        Newton's method starts from the initial state and keeps all sums that reactions conserve; its result counts if
+        it is stable and nowhere negative. Of several such states it may find another one than the start runs into:
+        `method="integration"` gives that one.
+
+        Args:
+            parameters, initial, select, quantity, members, threads: as `simulate`.
+            method: `newton` or `integration`; `auto`: Newton, and integration where it fails.
+            time: of the model's clock at the start.
+            atol: what counts as nothing, in units of concentration.
+
+        Returns:
+            Dim `member`: one variable per id, `status`, and `found_by` (0 nothing, 1 Newton, 2 integration).
+
+        Raises:
+            InputError: as `simulate`.
+            UnsupportedFeature: events, delays, rates that read the time, algebraic rules.
+        """
+        import xarray
+
+        if method not in ("auto", "newton", "integration"):
+            raise InputError(f"method={method!r}: expected 'auto', 'newton' or 'integration'.")
+        refuse_restless(self.network)
+        shown = self._selected(select)
+        given, count = self._given(parameters or {}, initial or {}, quantity, members)
+        course = self._course(tuple(o.amount if quantity == "amount" else o.concentration for o in shown))
+        x, p = self.network.start(given, members=count, time=time)
+        found = steady(
+            course, x, p, time=time, floor=self._floors(x, p, time, atol), method=method, max_steps=max_steps,
+            threads=threads or _granted(),
+        )  # fmt: skip
+        values = course.read(np.where(np.isfinite(found.x), found.x, 0.0), p, time)
+        values[found.status != Status.FINE] = np.nan
+        data = self._dataset(
+            np.array([time]), shown, quantity, values[:, None, :], found.status, "steady state", f"method {method}"
+        ).isel(time=0, drop=True)
+        flags = {"flag_values": [int(b) for b in FoundBy], "flag_meanings": " ".join(b.name.lower() for b in FoundBy)}
+        data["found_by"] = xarray.DataArray(found.found_by, dims="member", attrs=flags)
+        return data
 
     def flux_balance(
         self, objective: str | None = None, *, bounds: Mapping[str, tuple[float, float]] | None = None

@@ -93,4 +93,4 @@ def _solved(matrix: Floats, right: Floats) -> Floats | None:
         found = np.linalg.solve(matrix, right)
     except np.linalg.LinAlgError:
         return None
-    return found if np.isfinite(found).all() else None
+    return np.asarray(found, dtype=np.float64) if np.isfinite(found).all() else None
