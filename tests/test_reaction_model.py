@@ -6,6 +6,9 @@ largest value is what that leaves room for.
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -224,6 +227,92 @@ def test_members_do_not_depend_on_threads_or_neighbours():
     alone = model.simulate(TIMES, parameters={"k": k[37]}, threads=1)["S1"].values
     np.testing.assert_array_equal(whole, split)
     np.testing.assert_array_equal(whole[37:38], alone)
+
+
+def test_libroadrunner_agrees_and_starts_from_the_same_numbers():
+    model = ReactionModel.read(
+        "compartment C = 2; species S1 in C, S2 in C; S1 -> S2; k*S1*C; S1 = 1; S2 = 0; at time >= 2: k = 0;"
+        "k = 1; d = 0; d = 3*k + 1"
+    )
+    arguments = {
+        "parameters": {"k": [0.5, 1.0]}, "initial": {"S1": [1.0, 2.0]}, "select": ["S1", "S2", "k", "d", "_J0"],
+    }  # fmt: skip
+    times = [1.0, 1.5, 2.0, 3.7]
+    ours = model.simulate(times, **arguments, **FINE)
+    theirs = model.simulate(times, engine="reference", **arguments, **FINE)
+    assert theirs.attrs["engine"] == "reference"
+    for name in arguments["select"]:
+        np.testing.assert_allclose(theirs[name], ours[name], rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_the_reference_refuses_what_it_does_not_run():
+    model = _algebraic("<apply><minus/><ci>y</ci><ci>x</ci></apply>")
+    with pytest.raises(UnsupportedFeature, match="does not solve algebraic rules"):
+        model.simulate([0.0, 1.0], engine="reference")
+
+
+def test_a_broken_constraint_is_told():
+    body = (
+        '<listOfParameters><parameter id="x" value="1" constant="false"/></listOfParameters>'
+        f'<listOfRules><rateRule variable="x">{_math("<ci>x</ci>")}</rateRule></listOfRules>'
+        f"<listOfConstraints><constraint>{_math('<apply><lt/><ci>x</ci><cn>5</cn></apply>')}</constraint>"
+        "</listOfConstraints>"
+    )
+    data = ReactionModel.read(_sbml(body)).simulate([0.0, 1.0], parameters={"x": [1.0, 2.0]}, **FINE)
+    assert data["constraint"].values.tolist() == [0, 1]
+    assert data["constraint"].attrs["messages"][1] == "x < 5"
+
+
+def test_a_combine_archive_is_read(tmp_path: Path):
+    sbml = _sbml(
+        '<listOfParameters><parameter id="x" value="1" constant="false"/></listOfParameters>'
+        f'<listOfRules><rateRule variable="x">{_math("<cn>2</cn>")}</rateRule></listOfRules>'
+    )
+    manifest = (
+        '<omexManifest xmlns="http://identifiers.org/combine.specifications/omex-manifest">'
+        '<content location="./in/a.xml" format="http://identifiers.org/combine.specifications/sbml" {}/></omexManifest>'
+    )
+    path = tmp_path / "model.omex"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("in/a.xml", sbml)
+        archive.writestr("manifest.xml", manifest.format('master="true"'))
+    np.testing.assert_allclose(ReactionModel.read(path).simulate([0.0, 1.0])["x"][0], [1.0, 3.0], rtol=1e-9)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("other.txt", "nothing")
+    with pytest.raises(InputError, match=r"without manifest\.xml"):
+        ReactionModel.read(path)
+
+
+def test_fast_reactions_are_in_equilibrium():
+    # A ⇌ B fast with B = 2 A, B → C slow: (A + B)' = -B, B = 2/3 of the sum
+    text = _fast("<apply><minus/><apply><times/><cn>2</cn><ci>A</ci></apply><ci>B</ci></apply>", "<ci>B</ci>")
+    data = ReactionModel.read(text).simulate(TIMES, **FINE)
+    total = 3 * np.exp(-2 * TIMES / 3)
+    np.testing.assert_allclose(data["A"][0], total / 3, rtol=1e-6)
+    np.testing.assert_allclose(data["B"][0], 2 * total / 3, rtol=1e-6)
+    np.testing.assert_allclose(data["A"] + data["B"] + data["C"], 3.0, rtol=1e-9)
+
+
+def _fast(fast: str, slow: str) -> str:
+    species = "".join(
+        f'<species id="{name}" compartment="c" initialAmount="{amount}" hasOnlySubstanceUnits="true" '
+        'boundaryCondition="false" constant="false"/>'
+        for name, amount in (("A", 3), ("B", 0), ("C", 0))
+    )
+
+    def reaction(name: str, one: str, other: str, law: str, is_fast: str) -> str:
+        reference = '<speciesReference species="{}" stoichiometry="1" constant="true"/>'
+        return (
+            f'<reaction id="{name}" reversible="true" fast="{is_fast}">'
+            f"<listOfReactants>{reference.format(one)}</listOfReactants>"
+            f"<listOfProducts>{reference.format(other)}</listOfProducts><kineticLaw>{_math(law)}</kineticLaw></reaction>"
+        )
+
+    return _sbml(
+        '<listOfCompartments><compartment id="c" size="1" constant="true"/></listOfCompartments>'
+        f"<listOfSpecies>{species}</listOfSpecies><listOfReactions>{reaction('f', 'A', 'B', fast, 'true')}"
+        f"{reaction('s', 'B', 'C', slow, 'false')}</listOfReactions>"
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import xarray
 
     from simulators.reaction.flux_balance import FluxProblem
+    from simulators.reaction.stochastic import StochasticCourse
 
 Quantity = Literal["concentration", "amount"]
 _DIMENSIONS = ("member", "time")
@@ -102,14 +103,16 @@ class ReactionModel:
             engine: `ensemble` (ours), `reference` (libRoadRunner), `stochastic` (exact), or `auto`.
             rtol, atol: tolerances; `atol` in the units of `quantity` concentration.
             members: how many, where no values say so.
-            seed: of a stochastic run.
+            seed: of a stochastic run, of random numbers in the model, and of the order of simultaneous events; None: 0.
+                Member i draws from (seed, i) and nothing else.
             threads: how many share the members; None: all cores granted to this process.
             store: a path to which results are streamed as Zarr.
-            max_steps: most steps of one member.
+            max_steps: most steps of one member; in a stochastic run most reactions that fire, 100 times as many.
 
         Returns:
             Dims `(member, time)`, one variable per id (`time` and `member` get a trailing `_`), `units` in
-            attributes, and `status(member)`: 0, or why the member is NaN.
+            attributes, and `status(member)`: 0, or why the member is NaN. Of a model with constraints also
+            `constraint(member)`: 0, or the number of the first one that is broken at an output time.
 
         Raises:
             InputError: an unknown id, values of different lengths, times that do not ascend.
@@ -123,15 +126,43 @@ class ReactionModel:
         given, count = self._given(parameters or {}, initial or {}, quantity, members)
         if store is not None:
             raise UnsupportedFeature("store", "store: streaming to Zarr is not there yet; leave `store` out.")
+        if chosen == "reference":
+            from simulators.reaction.reference import run_reference
+
+            by_id = {name: self._as_given(name, values, quantity) for name, values in (parameters or {}).items()}
+            by_id |= {name: self._as_given(name, values, quantity) for name, values in (initial or {}).items()}
+            values, status = run_reference(
+                self.source, self.network, by_id, when, shown, amounts=quantity == "amount", members=count, rtol=rtol,
+                atol=atol, max_steps=max_steps,
+            )  # fmt: skip
+            return self._dataset(when, shown, quantity, values, status, chosen, why)
+        if chosen == "stochastic":
+            counted = self._stochastic_course(tuple(o.amount if quantity == "amount" else o.concentration for o in shown))
+            x, p = self.network.start(given, members=count, time=float(when[0]), seed=seed or 0)
+            run = counted.run(
+                x, p, when, seed=seed or 0, max_steps=100 * max_steps, threads=threads or _granted()
+            )  # fmt: skip
+            return self._dataset(when, shown, quantity, run.values, run.status, chosen, why)
         if chosen != "ensemble":
             raise UnsupportedFeature(f"engine {chosen}", f"engine={chosen!r} is not there yet; use 'ensemble'.")
-        course = self._course(tuple(o.amount if quantity == "amount" else o.concentration for o in shown))
-        x, p = self.network.start(given, members=count, time=float(when[0]))
+        constraints = self.network.constraints
+        course = self._course(
+            (
+                *(o.amount if quantity == "amount" else o.concentration for o in shown),
+                *(node for node, _ in constraints),
+            )
+        )
+        x, p = self.network.start(given, members=count, time=float(when[0]), seed=seed or 0)
         run = course.run(
             x, p, when, rtol=rtol, atol=self._floors(x, p, float(when[0]), atol), max_steps=max_steps,
-            threads=threads or _granted(),
+            threads=threads or _granted(), seed=seed or 0,
         )  # fmt: skip
-        return self._dataset(when, shown, quantity, run.values, run.status, f"{chosen}", why)
+        data = self._dataset(when, shown, quantity, run.values, run.status, chosen, why)
+        if constraints:
+            broken = (run.values[:, :, len(shown) :] == 0.0).any(axis=1)
+            first = np.where(broken.any(axis=1), broken.argmax(axis=1) + 1, 0).astype(np.int16)
+            data["constraint"] = ("member", first, _constraint_flags([message for _, message in constraints]))
+        return data
 
     def steady_state(
         self,
@@ -187,6 +218,17 @@ class ReactionModel:
         flags = {"flag_values": [int(b) for b in FoundBy], "flag_meanings": " ".join(b.name.lower() for b in FoundBy)}
         data["found_by"] = xarray.DataArray(found.found_by, dims="member", attrs=flags)
         return data
+
+    @cached_property
+    def _stochastic_courses(self) -> dict[tuple[int, ...], StochasticCourse]:
+        return {}
+
+    def _stochastic_course(self, readouts: tuple[int, ...]) -> StochasticCourse:
+        from simulators.reaction.stochastic import StochasticCourse
+
+        if readouts not in self._stochastic_courses:
+            self._stochastic_courses[readouts] = StochasticCourse(self.network, readouts)
+        return self._stochastic_courses[readouts]
 
     def flux_balance(
         self, objective: str | None = None, *, bounds: Mapping[str, tuple[float, float]] | None = None
@@ -255,13 +297,18 @@ class ReactionModel:
                     )
                 if values.ndim == 1:
                     sizes[f"{what}[{name!r}]"] = len(values)
-                whole, size = network.initials.get(name, (True, 0))
+                _, whole = self._as_given(name, value, quantity)
                 symbol = network.starts.get(name, name)
-                found[symbol] = values if whole or quantity == "amount" else (values, size)
+                found[symbol] = values if whole else (values, network.initials[name][1])
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{name} {size}" for name, size in sizes.items())
             raise InputError(f"how many members? {told}; give each name one value per member, or a single number.")
         return found, next(iter(sizes.values()), 1)
+
+    def _as_given(self, name: str, values: Any, quantity: Quantity) -> tuple[Floats, bool]:
+        """Values, and whether they are what the symbol holds (an amount if it is a species)."""
+        whole, _ = self.network.initials.get(name, (True, 0))
+        return np.asarray(values, dtype=np.float64), whole or quantity == "amount"
 
     def _not_settable(self, name: str, settable: Collection[str]) -> str:
         known = self.network.observables.get(name)
@@ -320,6 +367,14 @@ class ReactionModel:
             },
             attrs={"model": self.network.id, "engine": engine, "engine_reason": why},
         )
+
+
+def _constraint_flags(messages: Sequence[str]) -> dict[str, Any]:
+    return {
+        "flag_values": list(range(len(messages) + 1)),
+        "messages": ["none is broken", *messages],
+        "long_name": "the first of the model's constraints that is broken at an output time",
+    }
 
 
 def _checked_times(times: Sequence[float] | Floats) -> Floats:
