@@ -8,12 +8,13 @@ Legend: `M` members, `S` states, `P` constants, `E` events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulators.reaction.distributions import sample
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import Node
 from simulators.reaction.network import Event, Network
@@ -44,14 +45,30 @@ class _Columns:
     priority: int
     values: tuple[int, ...]
     scales: tuple[int, ...]
+    draws: tuple[_DrawColumns, ...]
+
+
+@dataclass(frozen=True)
+class _DrawColumns:
+    """A random number that an event reads: the column of `p` that holds it, and where its arguments lie.
+
+    `late`: whether assignments read it, so that it is drawn when the values are taken.
+    """
+
+    column: int
+    distribution: str
+    arguments: tuple[int, ...]
+    late: bool
 
 
 def watched(network: Network) -> list[Node]:
     """Nodes that events need: the triggers first, then what `_Columns` points to."""
-    return [event.trigger for event in network.events] + _others(network.events)[0]
+    return [event.trigger for event in network.events] + _others(network)[0]
 
 
-def _others(events: Sequence[Event]) -> tuple[list[Node], list[_Columns]]:
+def _others(network: Network) -> tuple[list[Node], list[_Columns]]:
+    events, graph = network.events, network.graph
+    constant = {name: i for i, name in enumerate(network.constant_names)}
     nodes: list[Node] = []
     columns: list[_Columns] = []
 
@@ -61,6 +78,22 @@ def _others(events: Sequence[Event]) -> tuple[list[Node], list[_Columns]]:
         nodes.append(node)
         return len(events) + len(nodes) - 1
 
+    def drawn(event: Event) -> Iterator[_DrawColumns]:
+        values = [a.value for a in event.assignments]
+        needed = {
+            s for node in (*values, *((event.delay,) if event.delay is not None else ())) for s in graph.reads(node)
+        }
+        late = {s for node in values for s in graph.reads(node)}
+        found: list[_DrawColumns] = []
+        for draw in reversed(network.draws):  # what one reads comes before it
+            symbol = graph.symbol(draw.name)
+            if symbol in needed:
+                needed |= {s for node in draw.arguments for s in graph.reads(node)}
+                late |= {s for node in draw.arguments for s in graph.reads(node)} if symbol in late else set()
+                places = tuple(add(node) for node in draw.arguments)
+                found.append(_DrawColumns(constant[draw.name], draw.distribution, places, symbol in late))
+        return reversed(found)
+
     for event in events:
         columns.append(
             _Columns(
@@ -68,6 +101,7 @@ def _others(events: Sequence[Event]) -> tuple[list[Node], list[_Columns]]:
                 add(event.priority),
                 tuple(add(a.value) for a in event.assignments),
                 tuple(add(a.scale) for a in event.assignments),
+                tuple(drawn(event)),
             )
         )
     return nodes, columns
@@ -87,7 +121,7 @@ class EventQueue:
         self._seed, self._first_member = seed, first_member
         self._random: list[np.random.Generator | None] = [None] * len(x)
         self._events = network.events
-        self._columns = _others(network.events)[1]
+        self._columns = _others(network)[1]
         self._x, self._p = x, p
         self._times = output_times
         state = {name: i for i, name in enumerate(network.state_names)}
@@ -111,7 +145,7 @@ class EventQueue:
         active, rounds = rows, 0
         while len(active) and rounds < _MOST_AT_ONCE:
             seen = watch(active)
-            again = [m for m, values in zip(active, seen, strict=True) if self._one(int(m), float(t[m]), values)]
+            again = [m for m, values in zip(active, seen, strict=True) if self._one(int(m), float(t[m]), values, watch)]
             active = np.array(again, dtype=np.int64)
             changed[active] = True
             rounds += 1
@@ -121,7 +155,7 @@ class EventQueue:
         """When the next waiting event of a member is due; infinite if none waits."""
         return min((w.time for w in self._waiting[row]), default=np.inf)
 
-    def _one(self, m: int, t: float, values: Floats) -> bool:
+    def _one(self, m: int, t: float, values: Floats, watch: Watch) -> bool:
         """One execution at most; whether there was one."""
         holds = values[: len(self._events)] != 0.0
         holds &= ~np.isnan(values[: len(self._events)])
@@ -132,15 +166,32 @@ class EventQueue:
                 if not self._events[e].persistent:
                     waiting[:] = [w for w in waiting if w.event != e]
             for e in np.flatnonzero(holds & ~before):
-                waiting.append(self._triggered(int(e), t, values))
+                waiting.append(self._triggered(int(e), t, self._draw(m, int(e), values, watch)))
             self._held[m] = holds
         due = [w for w in waiting if w.time <= t]
         if not due:
             return False
         chosen = self._first(m, due, values)
         waiting.remove(chosen)
+        if chosen.values is None:
+            values = self._draw(m, chosen.event, values, watch, late=True)
         self._execute(m, chosen, values)
         return True
+
+    def _draw(self, m: int, e: int, values: Floats, watch: Watch, *, late: bool = False) -> Floats:
+        """The watched nodes after the random numbers of an event have been drawn anew."""
+        for draw in self._columns[e].draws:
+            if draw.late or not late:
+                arguments = [float(values[i]) for i in draw.arguments]
+                self._p[m, draw.column] = sample(self._generator(m), draw.distribution, arguments)
+                (values,) = watch(np.array([m], dtype=np.int64))
+        return values
+
+    def _generator(self, m: int) -> np.random.Generator:
+        found = self._random[m]
+        if found is None:
+            found = self._random[m] = stream(self._seed, "events", m + self._first_member)
+        return found
 
     def _first(self, m: int, due: Sequence[_Waiting], values: Floats) -> _Waiting:
         """The highest priority; among equals a random one (§4.11.6), among those without priority the oldest."""
@@ -148,11 +199,7 @@ class EventQueue:
         equal = [w for w in due if self._priority(w.event, values) == best]
         if best == -np.inf or len(equal) == 1:
             return min(equal, key=lambda w: (w.time, w.order))
-        if self._random[m] is None:
-            self._random[m] = stream(self._seed, "events", m + self._first_member)
-        generator = self._random[m]
-        assert generator is not None
-        return equal[int(generator.integers(len(equal)))]
+        return equal[int(self._generator(m).integers(len(equal)))]
 
     def _triggered(self, e: int, t: float, values: Floats) -> _Waiting:
         columns, event = self._columns[e], self._events[e]

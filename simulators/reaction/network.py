@@ -20,9 +20,11 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from simulators.reaction.distributions import sample
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import Graph, Node
 from twin.errors import InputError, UnsupportedFeature
+from twin.seeds import stream
 
 CLOCK: Final = "time"
 """Name of the clock's symbol."""
@@ -111,6 +113,19 @@ class Delayed:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """The constant `name` is a random number: drawn when its member starts, and anew when an event that reads it needs it.
+
+    Attributes:
+        distribution, arguments: as `distributions.sample` takes them.
+    """
+
+    name: str
+    distribution: str
+    arguments: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
 class Reaction:
     """One reaction: `rate` [extent/time], and what one extent adds to each symbol of `changes` (states or constants).
 
@@ -165,6 +180,7 @@ class Network:
     observables: Mapping[str, Observable]
     events: tuple[Event, ...] = ()
     delayed: tuple[Delayed, ...] = ()
+    draws: tuple[Draw, ...] = ()
     reactions: tuple[Reaction, ...] = ()
     initials: Mapping[str, tuple[bool, Node]] = field(default_factory=dict[str, tuple[bool, Node]])
     starts: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -187,12 +203,15 @@ class Network:
         """Name → symbol of every state and constant."""
         return {name: self.graph.symbol(symbol_name(name)) for name in (*self.state_names, *self.constant_names)}
 
-    def start(self, given: Mapping[str, Any], *, members: int, time: float) -> tuple[Floats, Floats]:
+    def start(
+        self, given: Mapping[str, Any], *, members: int, time: float, seed: int = 0, first_member: int = 0
+    ) -> tuple[Floats, Floats]:
         """States `[M, S]` and constants `[M, P]` at the start.
 
         Args:
             given: name of a symbol → values `[M]` (amounts for species), which replace what the model says; or a
                 pair (values, node of a scale): concentrations and the size that multiplies them.
+            seed, first_member: of random numbers; member i draws from (seed, first_member + i) and nothing else.
 
         Raises:
             InputError: initial assignments that need each other.
@@ -212,7 +231,11 @@ class Network:
         for item in self.delayed:  # before the start, a value is what it is at the start
             initial[item.name] = item.value
             names[graph.symbol(item.name)] = item.name
-        needs = {name: {names[s] for s in graph.reads(node) if s in names} for name, node in initial.items()}
+        draws = {draw.name: draw for draw in self.draws}
+        needs = {
+            name: {names[s] for a in (draws[name].arguments if name in draws else (node,)) for s in graph.reads(a) if s in names}
+            for name, node in initial.items()
+        }  # fmt: skip
         try:
             order = list(TopologicalSorter(needs).static_order())
         except CycleError as error:
@@ -220,6 +243,10 @@ class Network:
                 f"{self.id}: initial values that need each other: {' → '.join(error.args[1])}; give one of them a number."
             ) from error
         for name in order:
+            if name in draws:
+                given_to = graph.evaluate(draws[name].arguments, known)
+                known[name] = _drawn(draws[name], given_to, members, seed, first_member)
+                continue
             (value,) = graph.evaluate([initial[name]], known)
             known[symbol_name(name) if not name.startswith(" ") else name] = np.broadcast_to(value, (members,))
         x = _columns([known[symbol_name(name)] for name in self.state_names], members)
@@ -287,6 +314,7 @@ class Network:
             delayed=tuple(
                 replace(d, value=over(d.value), delay=over(d.delay), past=over(d.past)) for d in network.delayed
             ),
+            draws=tuple(replace(d, arguments=tuple(over(a) for a in d.arguments)) for d in network.draws),
             reactions=tuple(
                 replace(r, rate=over(r.rate), changes={n: over(c) for n, c in r.changes.items()})
                 for r in network.reactions
@@ -294,6 +322,37 @@ class Network:
             initials={name: (whole, over(size)) for name, (whole, size) in network.initials.items()},
             constraints=tuple((over(node), message) for node, message in network.constraints),
         )
+
+
+def refuse_drawn_motion(network: Network) -> None:
+    """Random numbers may stand where a value is taken once: in initial assignments, and in what events set and their
+    delays. Anywhere else they would be a noise in time, which nobody has defined."""
+    graph = network.graph
+    random = {graph.symbol(draw.name) for draw in network.draws}
+    if not random:
+        return
+    elsewhere: list[tuple[str, Node | None]] = [(f"the rate of {s.name}", s.rate) for s in network.states]
+    elsewhere += [(f"{o.id}", node) for o in network.observables.values() for node in (o.value, o.amount)]
+    elsewhere += [(f"reaction {r.id}", node) for r in network.reactions for node in (r.rate, *r.changes.values())]
+    elsewhere += [(f"event {e.id}", node) for e in network.events for node in (e.trigger, e.priority)]
+    elsewhere += [("a delay", node) for d in network.delayed for node in (d.value, d.delay)]
+    elsewhere += [("a constraint", node) for node, _ in network.constraints]
+    for what, node in elsewhere:
+        if node is not None and not graph.reads(node).isdisjoint(random):
+            raise UnsupportedFeature(
+                "random numbers in what is read at all times",
+                f"{what} draws random numbers at every moment; draw in an initial assignment or an event.",
+            )
+
+
+def _drawn(draw: Draw, arguments: Sequence[Any], members: int, seed: int, first_member: int) -> Floats:
+    table = [np.broadcast_to(a, (members,)) for a in arguments]
+    return np.array(
+        [
+            sample(stream(seed, "start", draw.name, first_member + m), draw.distribution, [float(a[m]) for a in table])
+            for m in range(members)
+        ]
+    )
 
 
 def symbol_name(id: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import libsbml
 
 from simulators.reaction import algebraic
+from simulators.reaction.distributions import DISTRIBUTIONS
 from simulators.reaction.expression import Node
 from simulators.reaction.fast_reactions import relaxed
 from simulators.reaction.formulas import Formulas
@@ -22,18 +23,24 @@ from simulators.reaction.network import (
     Assignment,
     Constant,
     Delayed,
+    Draw,
     Event,
     Kind,
     Network,
     Observable,
     Reaction,
     State,
+    refuse_drawn_motion,
     symbol_name,
 )
 from simulators.reaction.sbml_features import features_of
 from simulators.reaction.sbml_units import time_units_of, units_of
 from simulators.reaction.source import document
 from twin.errors import InputError, UnsupportedFeature
+
+_DISTRIBUTIONS = {
+    getattr(libsbml, f"AST_DISTRIB_FUNCTION_{name.upper()}"): name for name in DISTRIBUTIONS
+}  # fmt: skip
 
 
 def read_network(model: str | Path) -> Network:
@@ -77,6 +84,7 @@ class _Reader(Formulas):
         self.ids: dict[str, Node] = {}
         self.open: list[str] = []  # ids being read, to find rules that need each other
         self.delayed: dict[tuple[Node, Node], Delayed] = {}
+        self.draws: list[Draw] = []
         self.slopes: dict[str, Node] = {}  # id → the symbol that stands for its rate
 
     def _reacts(self, species: str) -> bool:
@@ -163,10 +171,9 @@ class _Reader(Formulas):
                 self.delayed[key] = Delayed(f" delayed {len(self.delayed)}", value, delay, value)
             return self.graph.symbol(self.delayed[key].name)
         if libsbml.AST_DISTRIB_FUNCTION_NORMAL <= kind <= libsbml.AST_DISTRIB_FUNCTION_RAYLEIGH:
-            raise UnsupportedFeature(
-                "random numbers in mathematics",
-                "functions of distrib are not integrated: draw from outside, per member.",
-            )
+            arguments = tuple(self.node(tree.getChild(i)) for i in range(tree.getNumChildren()))
+            self.draws.append(Draw(f" random {len(self.draws)}", _DISTRIBUTIONS[kind], arguments))
+            return self.graph.symbol(self.draws[-1].name)
         return None
 
     def slope_of(self, name: str) -> Node:
@@ -210,18 +217,23 @@ class _Reader(Formulas):
         delayed = self._with_pasts()
         network = Network(
             id=self.sbml.getId(), graph=graph,
-            constants=tuple(Constant(name, initial[name]) for name in constants),
+            constants=(
+                *(Constant(name, initial[name]) for name in constants),
+                *(Constant(draw.name, graph.const(math.nan)) for draw in self.draws),
+            ),
             states=tuple(
                 State(name, initial[name], rate, 0.0, rate) if symbol_name(name) in gone
                 else State(name, initial[name], rate)
                 for name, rate in states.items()
             ),
-            observables=observables, events=tuple(events), delayed=tuple(delayed), reactions=tuple(reactions),
+            observables=observables, events=tuple(events), delayed=tuple(delayed), draws=tuple(self.draws),
+            reactions=tuple(reactions),
             initials=initials, constraints=tuple(constraints), time_units=time_units_of(self.sbml),
             features=features_of(self.sbml),
         )  # fmt: skip
         network = network.replaced(replaced)
         network = network.replaced(self._slopes(network))
+        refuse_drawn_motion(network)
         return relaxed(network)
 
     def _rates(self) -> dict[str, Node]:
