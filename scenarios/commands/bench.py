@@ -39,7 +39,7 @@ def sbml(
     json: Annotated[Path | None, typer.Option("--json", help="Write outcomes of all cases here.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write the table of refused cases, in Markdown, here.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="How many cases run at once.")] = len(os.sched_getaffinity(0)),
-    limit: Annotated[float, typer.Option(min=1, help="Seconds that one case may take.")] = 120.0,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds that one case may take.")] = 300.0,
     memory: Annotated[float, typer.Option(min=1, help="GiB of address space that a process may take.")] = 8.0,
 ) -> None:
     """Run the cases of the SBML Test Suite: each passes, is refused by name before it runs, or fails."""

@@ -110,10 +110,11 @@ class Course:
                 past.begin(chosen)
             ended = going = chosen
             while len(going):
-                self._settle(members, queue, past, ended)
+                changed = self._settle(members, queue, past, ended)
                 going = going[members.status[going] == Status.FINE]
                 if past is not None:
-                    past.open(going)
+                    past.limit(going)
+                    past.open(going[np.isin(going, changed) | ~np.isin(going, ended)])
                 rodas5p.integrate(program.layout, program.code, members, going, times, rtol, False, max_steps, values)
                 going = going[members.status[going] == rodas5p.PAUSED]
                 members.status[going] = Status.FINE
@@ -137,10 +138,13 @@ class Course:
 
     def _settle(
         self, members: rodas5p.Members, queue: EventQueue, past: Histories | None, rows: NDArray[np.int64]
-    ) -> None:
-        """What happens between two calls of the integrator: algebraic states are put right, events executed."""
+    ) -> NDArray[np.int64]:
+        """What happens between two calls of the integrator: algebraic states are put right, events executed.
+
+        Returns the rows that events have changed.
+        """
         if not len(rows):
-            return
+            return rows
         program = self._program
 
         def watch(some: NDArray[np.int64]) -> Floats:
@@ -149,16 +153,18 @@ class Course:
         if past is not None:
             past.open(rows)  # triggers read what was, as it is seen from now on
         self._project(members, rows)
-        here = rows
+        here, every = rows, [rows[:0]]
         for _ in range(100):
             changed, restless = queue.settle(here, members.t, watch)
             members.status[restless] = Status.TOO_MANY_STEPS
+            every.append(changed)
             if self._projection is None or not len(changed):
                 break
             self._project(members, changed)
             here = changed
         for m in rows:
             members.stop[m] = queue.next(int(m))
+        return np.concatenate(every)
 
     def _project(self, members: rodas5p.Members, rows: NDArray[np.int64]) -> None:
         if self._projection is not None:

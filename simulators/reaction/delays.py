@@ -124,6 +124,9 @@ class Histories:
         self._count = len(network.delayed)
         self._first = network.constant_names.index(" past 0 0")
         self._varies = [bool(reads) for reads in _moving_delays(network)]
+        self._still = _still_delays(network)
+        self._known = np.zeros((len(members.t), self._count))
+        self._end = np.full(len(members.t), np.inf)
         self._start = float(members.t[0]) if len(members.t) else 0.0
         M, D = len(members.t), self._count
         self._windows: list[list[_Window]] = [[] for _ in range(M)]
@@ -150,6 +153,7 @@ class Histories:
         x, p = members.x[rows], members.p[rows]
         self._before[rows] = network.evaluate([item.past for item in network.delayed], x, p, self._start)
         self._refuse_overridden(x, p)
+        self._known[rows] = self._evaluated_delays(rows)
 
     def _refuse_overridden(self, x: Floats, p: Floats) -> None:
         network = self._network
@@ -207,7 +211,12 @@ class Histories:
             members.p[m, base + _SINCE], members.p[m, base + _UNTIL] = since, until
             if not self._varies[d]:
                 end = min(end, until + delays[d])
+        self._end[m] = end
         members.stop[m] = min(members.stop[m], end)
+
+    def limit(self, rows: NDArray[np.int64]) -> None:
+        """Let members whose window is open stop at its end."""
+        self._members.stop[rows] = np.minimum(self._members.stop[rows], self._end[rows])
 
     def _write(self, m: int, d: int, coefficients: Floats, start: float, end: float) -> None:
         base = self._first + d * _WIDTH
@@ -299,6 +308,9 @@ class Histories:
         return found[:, : 3 * self._count]
 
     def _delays(self, rows: NDArray[np.int64]) -> Floats:
+        return self._known[rows] if self._still else self._evaluated_delays(rows)
+
+    def _evaluated_delays(self, rows: NDArray[np.int64]) -> Floats:
         x, p, t = self._members.x[rows], self._members.p[rows], self._members.t[rows]
         return self._program.remember(x, p, t, x0=x, time0=t)[:, 3 * self._count :]
 
@@ -321,6 +333,14 @@ def _moving_delays(network: Network) -> list[frozenset[Node]]:
     """For each delayed value what its delay reads that moves."""
     moving = {network.symbols[name] for name in network.state_names} | {network.graph.symbol(CLOCK)}
     return [network.graph.reads(item.delay) & moving for item in network.delayed]
+
+
+def _still_delays(network: Network) -> bool:
+    """Whether every delay is the same all the time."""
+    graph = network.graph
+    targets = {assignment.target for event in network.events for assignment in event.assignments}
+    still = {network.symbols[name] for name in network.constant_names if name not in targets and name[0] != " "}
+    return all(graph.reads(item.delay) <= still for item in network.delayed)
 
 
 def passages(network: Network) -> list[Node]:
