@@ -141,6 +141,14 @@ def test_a_member_that_blows_up_is_nan_and_says_why():
     assert np.isnan(data["x"][1, 2])
 
 
+def test_what_a_time_limit_cuts_off_is_nan_and_says_so():
+    model = ReactionModel.read("S1 -> ; k*S1; S1 = 1; k = 1")
+    data = model.simulate([0.0, 1.0], members=3, time_limit_s=0.0)
+    assert (data["status"] == Status.OUT_OF_TIME).all()
+    assert np.isnan(data["S1"]).all()
+    assert Status.OUT_OF_TIME.reason == "the time limit of the run came first"
+
+
 def _sbml(body: str) -> str:
     return (
         '<sbml xmlns="http://www.sbml.org/sbml/level3/version1/core" level="3" version="1"><model id="m">'

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from threading import Event
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,9 @@ from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES
 from simulators.reaction.network import CLOCK, Network, symbol_name
 from simulators.reaction.projection import Projection
+
+_AT_ONCE = 2048
+"""Members between two looks at the clock, per thread."""
 
 
 class Course:
@@ -74,6 +79,7 @@ class Course:
         threads: int = 1,
         seed: int = 0,
         first_member: int = 0,
+        time_limit_s: float | None = None,
     ) -> Run:
         """Integrate from `times[0]`, where states are `x` and constants `p`, to the last time.
 
@@ -83,7 +89,11 @@ class Course:
             atol: absolute tolerance of the states, a number or `[M, S]`.
             threads: how many share the members; the bits do not depend on it.
             seed, first_member: of the order of simultaneous events with equal priorities.
+            time_limit_s: seconds after which no member is begun or taken up again; what is not done then is NaN, its
+                status `OUT_OF_TIME`. Which members these are depends on the machine.
         """
+        end = None if time_limit_s is None else monotonic() + time_limit_s
+        stopped = Event()
         M, more = len(x), len(self.network.constants) - self._columns
         x = np.array(x, dtype=np.float64)
         p = np.concatenate((np.array(p, dtype=np.float64), np.zeros((M, more))), axis=1)
@@ -110,6 +120,9 @@ class Course:
                 past.begin(chosen)
             ended = going = chosen
             while len(going):
+                if stopped.is_set() or (end is not None and monotonic() > end):
+                    members.status[going] = Status.OUT_OF_TIME
+                    return
                 changed = self._settle(members, queue, past, ended)
                 going = going[members.status[going] == Status.FINE]
                 if past is not None:
@@ -120,12 +133,14 @@ class Course:
                 members.status[going] = Status.FINE
                 ended = going if past is None else going[past.close(going)]
 
-        if threads > 1 and len(rows) > LANES:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(part, np.array_split(rows, threads)))
-        else:
-            part(rows)
+        parts = np.array_split(rows, max(threads if len(rows) > LANES else 1, -(-len(rows) // _AT_ONCE)))
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                list(pool.map(part, parts) if threads > 1 and len(parts) > 1 else map(part, parts))
+            finally:  # after an interruption the others end soon too
+                stopped.set()
         members.x[members.status != Status.FINE] = np.nan
+        values[members.status == Status.OUT_OF_TIME] = np.nan
         return Run(values=values, x=members.x, status=members.status)
 
     def rates(self, x: Floats, p: Floats, time: float) -> tuple[Floats, Floats]:

@@ -26,6 +26,7 @@ class Status(IntEnum):
     NOT_SETTLED = 4
     NOT_WHOLE = 5
     NEGATIVE_RATE = 6
+    OUT_OF_TIME = 7
 
     @property
     def reason(self) -> str:
@@ -41,6 +42,7 @@ _REASONS = {
     Status.NOT_SETTLED: "no steady state was reached within the limits of time and steps",
     Status.NOT_WHOLE: "an event set an amount that reactions change to what is not a whole number of molecules",
     Status.NEGATIVE_RATE: "a reaction's rate became negative: write forward and backward reactions apart",
+    Status.OUT_OF_TIME: "the time limit of the run came first",
 }
 
 

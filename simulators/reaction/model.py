@@ -88,6 +88,7 @@ class ReactionModel:
         threads: int | None = None,
         store: str | Path | None = None,
         max_steps: int = 100_000,
+        time_limit_s: float | None = None,
     ) -> xarray.Dataset:
         """Time courses of all members.
 
@@ -108,6 +109,7 @@ class ReactionModel:
             threads: how many share the members; None: all cores granted to this process.
             store: a path to which results are streamed as Zarr.
             max_steps: most steps of one member; in a stochastic run most reactions that fire, 100 times as many.
+            time_limit_s: of engine `ensemble`: members that are not done then are NaN, and their status says so.
 
         Returns:
             Dims `(member, time)`, one variable per id (`time` and `member` get a trailing `_`), `units` in
@@ -137,7 +139,9 @@ class ReactionModel:
             )  # fmt: skip
             return self._dataset(when, shown, quantity, values, status, chosen, why)
         if chosen == "stochastic":
-            counted = self._stochastic_course(tuple(o.amount if quantity == "amount" else o.concentration for o in shown))
+            counted = self._stochastic_course(
+                tuple(o.amount if quantity == "amount" else o.concentration for o in shown)
+            )
             x, p = self.network.start(given, members=count, time=float(when[0]), seed=seed or 0)
             run = counted.run(
                 x, p, when, seed=seed or 0, max_steps=100 * max_steps, threads=threads or _granted()
@@ -155,7 +159,7 @@ class ReactionModel:
         x, p = self.network.start(given, members=count, time=float(when[0]), seed=seed or 0)
         run = course.run(
             x, p, when, rtol=rtol, atol=self._floors(x, p, float(when[0]), atol), max_steps=max_steps,
-            threads=threads or _granted(), seed=seed or 0,
+            threads=threads or _granted(), seed=seed or 0, time_limit_s=time_limit_s,
         )  # fmt: skip
         data = self._dataset(when, shown, quantity, run.values, run.status, chosen, why)
         if constraints:
