@@ -343,3 +343,9 @@ def test_wrong_arguments_are_refused_with_their_cure(arguments: dict, message: s
 def test_times_must_ascend():
     with pytest.raises(InputError, match="ascending"):
         ReactionModel.read("S1 -> ; S1; S1 = 1").simulate([0.0, 2.0, 1.0])
+
+
+def test_a_trigger_that_follows_the_time_to_and_fro_is_seen_each_time():
+    # sin(7 t) rises through 0.95 once per period 2π/7: 11 times up to t = 10
+    data = ReactionModel.read("r = 0; at sin(7*time) > 0.95: r = r + 1").simulate([0.0, 10.0], select=["r"])
+    assert float(data["r"][0, 1]) == 11

@@ -18,7 +18,7 @@ from simulators.reaction import rodas5p
 from simulators.reaction.delays import Histories, passages, remembered, with_histories
 from simulators.reaction.engine import Floats, Run, Status
 from simulators.reaction.events import EventQueue, watched
-from simulators.reaction.expression import Node
+from simulators.reaction.expression import RELATIONS, Node
 from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES
 from simulators.reaction.network import CLOCK, Network, symbol_name
@@ -26,6 +26,9 @@ from simulators.reaction.projection import Projection
 
 _AT_ONCE = 2048
 """Members between two looks at the clock, per thread."""
+
+_LOOKS = 1001
+"""How often the integrator is stopped where relations follow the time to and fro."""
 
 
 class Course:
@@ -62,6 +65,20 @@ class Course:
                 remembered=remembered(network),
             )
         )
+
+    @cached_property
+    def _looks(self) -> bool:
+        """Whether a relation depends on the time in a way that may turn and turn back, such as sin(time) > 0.9: the
+        integrator, which sees no more than the ends of its steps, is then stopped often enough not to miss it."""
+        network, graph = self.network, self.network.graph
+        clock = graph.symbol(CLOCK)
+        nodes = [*(event.trigger for event in network.events), *(state.rate for state in network.states)]
+        for node in graph.order(nodes):
+            if graph.op[node] in RELATIONS and clock in graph.reads(node):
+                slope = graph.derivative(graph.sub(*graph.args[node]), clock)
+                if clock in graph.reads(slope):
+                    return True
+        return False
 
     @cached_property
     def _projection(self) -> Projection | None:
@@ -113,6 +130,8 @@ class Course:
                 span=float(times[-1] - times[0]),
             )  # fmt: skip
         rows = np.flatnonzero(fine).astype(np.int64)
+        looks = np.linspace(times[0], times[-1], _LOOKS)
+        looks[-1] = np.inf
         program = self._program
 
         def part(chosen: NDArray[np.int64]) -> None:
@@ -123,7 +142,7 @@ class Course:
                 if stopped.is_set() or (end is not None and monotonic() > end):
                     members.status[going] = Status.OUT_OF_TIME
                     return
-                changed = self._settle(members, queue, past, ended)
+                changed = self._settle(members, queue, past, ended, looks)
                 going = going[members.status[going] == Status.FINE]
                 if past is not None:
                     past.limit(going)
@@ -152,7 +171,12 @@ class Course:
         return self._program.read(x, p, time)
 
     def _settle(
-        self, members: rodas5p.Members, queue: EventQueue, past: Histories | None, rows: NDArray[np.int64]
+        self,
+        members: rodas5p.Members,
+        queue: EventQueue,
+        past: Histories | None,
+        rows: NDArray[np.int64],
+        looks: Floats,
     ) -> NDArray[np.int64]:
         """What happens between two calls of the integrator: algebraic states are put right, events executed.
 
@@ -179,6 +203,9 @@ class Course:
             here = changed
         for m in rows:
             members.stop[m] = queue.next(int(m))
+        if self._looks:
+            at = np.searchsorted(looks, members.t[rows], side="right")
+            members.stop[rows] = np.minimum(members.stop[rows], looks[np.minimum(at, len(looks) - 1)])
         return np.concatenate(every)
 
     def _project(self, members: rodas5p.Members, rows: NDArray[np.int64]) -> None:
