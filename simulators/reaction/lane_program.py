@@ -74,7 +74,7 @@ class LaneProgram:
         file = Registers()
         S, R = self.size, len(system.readouts)
         time, x, p = file.block(1), file.block(S), file.block(len(system.constants))
-        f, j, ft = file.block(S), file.block(len(jacobian)), file.block(S)
+        f, ft = file.block(S), file.block(S)
         rhs, out_time, out_x, out = file.block(S), file.block(1), file.block(S), file.block(R)
         self._watch = file.block(len(system.watched))
         self._watched = len(system.watched)
@@ -100,10 +100,24 @@ class LaneProgram:
         wanted = [*frozen, *remembered, *system.readouts, *relations, *system.watched]
         self.hoist, hoisted = _hoisted(graph, wanted, fixed, symbols, file)
         place = {**symbols, **hoisted}
-        homes = [*range(f, f + S), *range(j, j + len(jacobian)), *range(ft, ft + S)]
-        pairs = list(zip(frozen, homes, strict=True))
-        rate_code = instructions(graph, pairs[:S], place, file)
-        self.start_code = instructions(graph, pairs[: -S or None] if self.autonomous else pairs, place, file)
+        rates = list(zip(frozen[:S], range(f, f + S), strict=True))
+        slopes = list(zip(frozen[len(frozen) - S :], range(ft, ft + S), strict=True))
+        entries = dict(zip(jacobian, frozen[S : len(frozen) - S], strict=True))
+        # entries stay where they are computed; those that are states themselves are copied, since states move on
+        copied = {node: file.block(1) for node in dict.fromkeys(entries.values()) if node in symbols.keys() - fixed}
+        numbers = {node: file.constant(value) for node in entries.values() if (value := graph.value(node)) is not None}
+        rate_code = instructions(graph, rates, dict(place), file, gathered=True)
+        found = dict(place)
+        self.start_code = instructions(
+            graph,
+            [*rates, *([] if self.autonomous else slopes), *copied.items()],
+            found,
+            file,
+            gathered=True,
+            kept=[node for node in entries.values() if node not in copied],
+        )
+        found |= numbers | copied
+        self.entries = {entry: found[node] for entry, node in entries.items()}
         shown = {**place, system.clock: out_time}
         shown |= {symbol: out_x + i for i, symbol in enumerate(system.states)}
         read_code = instructions(graph, [(node, out + i) for i, node in enumerate(system.readouts)], shown, file)
@@ -113,17 +127,14 @@ class LaneProgram:
         self.watch_code = instructions(graph, watch, shown, file)
         remember = [(node, self._remember + i) for i, node in enumerate(remembered)]
         self.remember_code = instructions(graph, remember, shown, file)
-        self.pattern = list(jacobian)
-        w = file.count
-        lu = sparse_lu(S, self.pattern, w=w, rhs=rhs)
-        file.block(len(lu.entries))
-        known = {entry: n for n, entry in enumerate(self.pattern)}
-        source = np.full(len(lu.entries), -1, dtype=np.int64)
-        for entry, n in lu.entries.items():
-            source[n] = known.get(entry, -1)
+        off = {(i, k): place for (i, k), place in self.entries.items() if i != k}
+        nothing = file.constant(0.0)
+        lu = sparse_lu(S, off, first=file.count, rhs=rhs, zero=nothing)
+        file.block(lu.registers)
+        self.operations = lu.operations
         self.layout = rodas5p.Layout(
-            time=time, x=x, p=p, f=f, jacobian=j, ft=ft, w=w, rhs=rhs, out_time=out_time, out_x=out_x, out=out,
-            states=S, constants=len(system.constants), entries=len(lu.entries), readouts=R,
+            time=time, x=x, p=p, f=f, ft=ft, rhs=rhs, out_time=out_time, out_x=out_x, out=out,
+            states=S, constants=len(system.constants), readouts=R,
             switches=switches, out_switches=out_switches, switch_count=len(relations), stopping=len(stopping),
         )  # fmt: skip
         image = np.zeros((file.count, LANES))
@@ -133,22 +144,22 @@ class LaneProgram:
         self.code = rodas5p.Program(
             hoist=self.hoist, rates=rate_code, start=self.start_code, factor=lu.factor, solve=lu.solve,
             read=read_code, turn=turn_code,
-            diagonal=np.array([lu.entries[s, s] for s in range(S)], dtype=np.int64),
-            source=source, image=self.image, autonomous=self.autonomous, mass=mass,
+            diagonal=np.array(lu.diagonal, dtype=np.int64),
+            source=np.array([self.entries.get((s, s), nothing) for s in range(S)], dtype=np.int64), image=self.image, autonomous=self.autonomous, mass=mass,
         )  # fmt: skip
 
     def rates(self, x: Floats, p: Floats, time: float) -> tuple[Floats, Floats]:
         """dx/dt `[M, S]` and its Jacobian `[M, S, S]`."""
         S = self.size
         f, j = np.empty((len(x), S)), np.zeros((len(x), S, S))
-        rows = np.array([i for i, _ in self.pattern], dtype=np.intp)
-        columns = np.array([k for _, k in self.pattern], dtype=np.intp)
+        rows = np.array([i for i, _ in self.entries], dtype=np.intp)
+        columns = np.array([k for _, k in self.entries], dtype=np.intp)
+        places = np.array(list(self.entries.values()), dtype=np.intp)
         for file, part, width in self._blocks(x, p, time, self.layout.x, self.layout.time):
             execute(self.start_code, file)
             table = file.reshape(-1, LANES)
             f[part] = table[self.layout.f : self.layout.f + S, :width].T
-            first = self.layout.jacobian
-            j[part, rows, columns] = table[first : first + len(rows), :width].T
+            j[part, rows, columns] = table[places, :width].T
         return f, j
 
     def read(self, x: Floats, p: Floats, time: float | Floats) -> Floats:
