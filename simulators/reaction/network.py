@@ -286,8 +286,17 @@ class Network:
         moving |= {graph.symbol(symbol_name(a.target)) for e in network.events for a in e.assignments}
         moving |= {graph.symbol(d.name) for d in network.delayed} | {graph.symbol(CLOCK)}
 
+        found = dict(nodes)  # what has been replaced, shared by all that follows
+
         def over(node: Node) -> Node:
-            return graph.substitute(node, nodes)
+            if not nodes:
+                return node
+            if node not in found:
+                for inner in graph.order([node], stop=found):
+                    if inner not in found:
+                        args = graph.args[inner]
+                        found[inner] = graph.apply(graph.op[inner], *(found[a] for a in args)) if args else inner
+            return found[node]
 
         def maybe(node: Node | None) -> Node | None:
             return None if node is None else over(node)

@@ -64,6 +64,8 @@ def conserved(network: Network, x: Floats, p: Floats, time: float) -> tuple[Floa
     fixed = {network.symbols[name] for name in network.constant_names}
     columns: list[Floats] = []
     moved: set[int] = set()
+    nodes = list({node for reaction in network.reactions for node in reaction.changes.values()})
+    values = dict(zip(nodes, network.evaluate(nodes, x[:1], p[:1], time)[0], strict=True))
     for reaction in network.reactions:
         column = np.zeros(S)
         for name, node in reaction.changes.items():
@@ -72,7 +74,7 @@ def conserved(network: Network, x: Floats, p: Floats, time: float) -> tuple[Floa
             moved.add(place[name])
             if not graph.reads(node) <= fixed:
                 return np.zeros((0, S)), np.zeros(0, dtype=np.intp)
-            column[place[name]] = network.evaluate([node], x[:1], p[:1], time)[0, 0]
+            column[place[name]] = values[node]
         columns.append(column)
     unit = np.eye(S)
     zero = graph.const(0.0)
