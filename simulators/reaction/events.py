@@ -52,13 +52,15 @@ class _Columns:
 class _DrawColumns:
     """A random number that an event reads: the column of `p` that holds it, and where its arguments lie.
 
-    `late`: whether assignments read it, so that it is drawn when the values are taken.
+    `late`: whether assignments read it, so that it is drawn when the values are taken. `level`: 0 if its arguments read
+    no other random number, else one above the highest that they read.
     """
 
     column: int
     distribution: str
     arguments: tuple[int, ...]
     late: bool
+    level: int
 
 
 def watched(network: Network) -> list[Node]:
@@ -85,13 +87,19 @@ def _others(network: Network) -> tuple[list[Node], list[_Columns]]:
         }
         late = {s for node in values for s in graph.reads(node)}
         found: list[_DrawColumns] = []
+        levels: dict[Node, int] = {}
+        for draw in network.draws:
+            inner = [levels[s] + 1 for node in draw.arguments for s in graph.reads(node) if s in levels]
+            levels[graph.symbol(draw.name)] = max(inner, default=0)
         for draw in reversed(network.draws):  # what one reads comes before it
             symbol = graph.symbol(draw.name)
             if symbol in needed:
                 needed |= {s for node in draw.arguments for s in graph.reads(node)}
                 late |= {s for node in draw.arguments for s in graph.reads(node)} if symbol in late else set()
                 places = tuple(add(node) for node in draw.arguments)
-                found.append(_DrawColumns(constant[draw.name], draw.distribution, places, symbol in late))
+                found.append(
+                    _DrawColumns(constant[draw.name], draw.distribution, places, symbol in late, levels[symbol])
+                )
         return reversed(found)
 
     for event in events:
@@ -144,9 +152,7 @@ class EventQueue:
         changed = np.zeros(len(t), dtype=bool)
         active, rounds = rows, 0
         while len(active) and rounds < _MOST_AT_ONCE:
-            seen = watch(active)
-            again = [m for m, values in zip(active, seen, strict=True) if self._one(int(m), float(t[m]), values, watch)]
-            active = np.array(again, dtype=np.int64)
+            active = self._one_each(active, t, watch)
             changed[active] = True
             rounds += 1
         return np.flatnonzero(changed), active
@@ -155,37 +161,66 @@ class EventQueue:
         """When the next waiting event of a member is due; infinite if none waits."""
         return min((w.time for w in self._waiting[row]), default=np.inf)
 
-    def _one(self, m: int, t: float, values: Floats, watch: Watch) -> bool:
-        """One execution at most; whether there was one."""
+    def _one_each(self, rows: NDArray[np.int64], t: Floats, watch: Watch) -> NDArray[np.int64]:
+        """One execution at most for every member; the rows of those that had one."""
+        seen = watch(rows)
+        turned = [self._turned(int(m), values) for m, values in zip(rows, seen, strict=True)]
+        seen = self._drawn(rows, turned, seen, watch)
+        chosen: list[_Waiting | None] = []
+        for m, events, values in zip(rows, turned, seen, strict=True):
+            waiting = self._waiting[m]
+            waiting += [self._triggered(e, float(t[m]), values) for e in events]
+            due = [w for w in waiting if w.time <= t[m]]
+            chosen.append(self._first(int(m), due, values) if due else None)
+        late = [[c.event] if c is not None and c.values is None else [] for c in chosen]
+        seen = self._drawn(rows, late, seen, watch, late=True)
+        for m, event, values in zip(rows, chosen, seen, strict=True):
+            if event is not None:
+                self._waiting[m].remove(event)
+                self._execute(int(m), event, values)
+        return rows[[c is not None for c in chosen]]
+
+    def _turned(self, m: int, values: Floats) -> list[int]:
+        """Events whose triggers have become true; those that wait and do not persist are dropped."""
         holds = values[: len(self._events)] != 0.0
         holds &= ~np.isnan(values[: len(self._events)])
-        before = self._held[m]
-        waiting = self._waiting[m]
-        if not np.array_equal(holds, before):
-            for e in np.flatnonzero(before & ~holds):
-                if not self._events[e].persistent:
-                    waiting[:] = [w for w in waiting if w.event != e]
-            for e in np.flatnonzero(holds & ~before):
-                waiting.append(self._triggered(int(e), t, self._draw(m, int(e), values, watch)))
-            self._held[m] = holds
-        due = [w for w in waiting if w.time <= t]
-        if not due:
-            return False
-        chosen = self._first(m, due, values)
-        waiting.remove(chosen)
-        if chosen.values is None:
-            values = self._draw(m, chosen.event, values, watch, late=True)
-        self._execute(m, chosen, values)
-        return True
+        before = self._held[m].copy()
+        if np.array_equal(holds, before):
+            return []
+        for e in np.flatnonzero(before & ~holds):
+            if not self._events[e].persistent:
+                self._waiting[m][:] = [w for w in self._waiting[m] if w.event != e]
+        self._held[m] = holds
+        return [int(e) for e in np.flatnonzero(holds & ~before)]
 
-    def _draw(self, m: int, e: int, values: Floats, watch: Watch, *, late: bool = False) -> Floats:
-        """The watched nodes after the random numbers of an event have been drawn anew."""
-        for draw in self._columns[e].draws:
-            if draw.late or not late:
-                arguments = [float(values[i]) for i in draw.arguments]
+    def _drawn(
+        self,
+        rows: NDArray[np.int64],
+        events: Sequence[Sequence[int]],
+        seen: Floats,
+        watch: Watch,
+        *,
+        late: bool = False,
+    ) -> Floats:
+        """The watched nodes after the random numbers of each member's events have been drawn anew."""
+        level = 0
+        while True:
+            drawn = [
+                (i, draw)
+                for i, chosen in enumerate(events)
+                for e in chosen
+                for draw in self._columns[e].draws
+                if draw.level == level and (draw.late or not late)
+            ]
+            if not drawn:
+                return seen
+            for i, draw in drawn:
+                m, arguments = int(rows[i]), [float(seen[i, k]) for k in draw.arguments]
                 self._p[m, draw.column] = sample(self._generator(m), draw.distribution, arguments)
-                (values,) = watch(np.array([m], dtype=np.int64))
-        return values
+            again = np.unique([i for i, _ in drawn])
+            seen = seen.copy()
+            seen[again] = watch(rows[again])
+            level += 1
 
     def _generator(self, m: int) -> np.random.Generator:
         found = self._random[m]
