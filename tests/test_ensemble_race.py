@@ -14,7 +14,9 @@ from scenarios.commands import ensemble_race
 from scenarios.commands.ensemble_race import Settings
 from simulators.reaction import contender
 from simulators.reaction.contender import Ensemble, Fault, Lane, Lap
+from simulators.reaction.lanes import OPCODES, dot, signed_sum
 from simulators.reaction.petab import PetabProblem
+from simulators.reaction.step_cost import operations
 from twin.errors import InputError
 
 DECAY = "model decay\ncompartment c = 2; species A in c, B in c; A = 3; B = 0; k = 0.5; A -> B; k*A*c\nend"
@@ -150,3 +152,11 @@ def test_what_is_no_problem_is_refused(tmp_path: Path) -> None:
     path.write_text("problems: []\n")
     with pytest.raises(InputError, match="not a PEtab problem"):
         PetabProblem.read(path)
+
+
+def test_operations_of_a_step_are_counted() -> None:
+    rows = [*dot(5, 1, [(1, 2), (3, 4)], 0), *signed_sum(6, [1], [2, 3], [(1, 2)], []), (OPCODES["madd"], 7, 1, 2, 3)]
+    rows.append((OPCODES["copy"], 8, 7, 7, 7))
+    assert (
+        operations(np.array(rows, dtype=np.int32)) == 5 + 5 + 2
+    )  # a scaled dot of two; three terms, one product; madd

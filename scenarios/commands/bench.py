@@ -87,3 +87,15 @@ def ensemble(
     if json is not None:
         ensemble_race.write(json, found)
     print("\n".join(ensemble_race.table(found)))
+
+
+@app.command()
+def step(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="As those of `twin bench ensemble`.")],
+    members: Annotated[int, typer.Option(min=16, help="How many members are integrated.")] = 64,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-5,
+) -> None:
+    """What a step costs: operations counted times the machine's measured rate, beside the time that it takes."""
+    from scenarios.commands import ensemble_race
+
+    print("\n".join(ensemble_race.steps(models, members, rtol)))

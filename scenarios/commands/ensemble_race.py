@@ -83,8 +83,8 @@ class Course:
     nominal: Mapping[str, float]
     overrides: Mapping[str, float | str] = field(default_factory=dict[str, "float | str"])
 
-    def members(self, count: int, settings: Settings) -> Ensemble:
-        """An ensemble; its first members are those of a smaller one."""
+    def start(self, count: int, settings: Settings) -> tuple[dict[str, Any], Any, Any]:
+        """What is given by name, states `[M, S]` and constants `[M, P]` at the start."""
         model, network = self.model, self.model.network
         drawn = {
             name: value * np.exp(settings.sigma * stream(settings.seed, "race", name).standard_normal(count))
@@ -99,6 +99,12 @@ class Course:
             whole, size = network.initials.get(name, (True, 0))
             symbols[network.starts.get(name, name)] = values if whole else (values, size)
         x, p = network.start(symbols, members=count, time=0.0)
+        return given, x, p
+
+    def members(self, count: int, settings: Settings) -> Ensemble:
+        """An ensemble; its first members are those of a smaller one."""
+        model, network = self.model, self.model.network
+        given, x, p = self.start(count, settings)
         parameters = [n for n in model.parameters if network.observables[n].kind == "parameter"]
         nodes = [[network.observables[n].value for n in parameters]]
         nodes += [[network.observables[n].amount for n in model.species]]
@@ -191,6 +197,7 @@ def _measured(lanes: Mapping[str, Lane], settings: Settings, report: Any) -> dic
         found["engines"][name] = {"preparation_s": lane.preparation_s, "version": lane.version, "laps": []}
         if problem is not None:
             found["engines"][name] |= {"fault": problem.kind, "reason": problem.words}
+            report(f"  {name:10} cannot be made ready: {problem.words}")
     ours, peer = lanes["kakehashi"], lanes["roadrunner"]
     # how fast is RoadRunner? one member, then some
     per_member = math.inf
@@ -211,6 +218,7 @@ def _measured(lanes: Mapping[str, Lane], settings: Settings, report: Any) -> dic
         lap = peer.run(checked, rtol, rtol * FLOOR, settings.limit_s)
         if isinstance(lap, Fault):
             found["reference_fault"] = lap.words
+            report(f"  reference  rtol {rtol:.0e}: {lap.words}")
             continue
         if not lap.failed.any() or (rtol == REFERENCES[-1] and not lap.failed.all()):
             reference, fine = lap.values, ~lap.failed
@@ -226,6 +234,7 @@ def _measured(lanes: Mapping[str, Lane], settings: Settings, report: Any) -> dic
                 lap = lane.run(count, rtol, rtol * FLOOR, settings.limit_s)
                 if isinstance(lap, Fault):
                     entries.append({"rtol": rtol, "fault": lap.kind, "reason": lap.words})
+                    report(f"  {lane.name:10} rtol {rtol:.0e}: {lap.words}")
                     best = None
                     break
                 best = lap if best is None or lap.seconds < best.seconds else best
@@ -387,3 +396,24 @@ def write(path: Path, found: Mapping[str, Any]) -> None:
     """Everything measured, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def steps(paths: Sequence[Path], members: int, rtol: float) -> list[str]:
+    """What a step of 16 members costs in each model, a line each."""
+    from simulators.reaction.step_cost import step_cost
+
+    lines: list[str] = []
+    for path in paths:
+        settings = Settings()
+        track = course(path, settings)
+        _, x, p = track.start(members, settings)
+        times = np.linspace(0.0, track.end, POINTS)
+        cost = step_cost(track.model, x, p, times, rtol=rtol, atol=rtol * FLOOR)
+        if not lines:
+            lines.append(f"one operation of 16 lanes: {cost.operation_ns:.2f} ns")
+            parts = "".join(f"{name:>9}" for name in cost.operations)
+            lines.append(f"{'operations per step':26}{parts}{'limit us':>10}{'tape us':>9}{'step us':>9}{'steps':>7}")
+        counts = "".join(f"{count:9}" for count in cost.operations.values())
+        label = track.path.stem.removeprefix("model_")[:25]
+        lines.append(f"{label:26}{counts}{cost.limit_us:10.1f}{cost.tape_us:9.1f}{cost.step_us:9.1f}{cost.steps:7.0f}")
+    return lines
