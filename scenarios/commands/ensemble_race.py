@@ -111,7 +111,8 @@ class Course:
         nodes += [[network.observables[n].concentration for n in model.species]]
         values, amounts, concentrations = (network.evaluate(some, x, p, 0.0) for some in nodes)
         times = np.linspace(0.0, self.end, POINTS)
-        return Ensemble(self.path, times, given, parameters, values, model.species, amounts, concentrations)
+        ruled = frozenset(model.species) - {*network.state_names, *network.constant_names}
+        return Ensemble(self.path, times, given, parameters, values, model.species, amounts, concentrations, ruled)
 
 
 def course(path: Path, settings: Settings) -> Course:

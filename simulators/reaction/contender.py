@@ -33,6 +33,7 @@ class Ensemble:
         parameters, parameter_values: every parameter that has no assignment rule, and its values `[M, P]` once initial
             assignments are done.
         species, amounts, concentrations: every species, and what it starts with `[M, S]`.
+        ruled: species that an assignment rule gives.
     """
 
     model: Path
@@ -43,6 +44,7 @@ class Ensemble:
     species: Sequence[str]
     amounts: Floats
     concentrations: Floats
+    ruled: frozenset[str]
 
     @property
     def members(self) -> int:
@@ -123,11 +125,14 @@ class RoadRunner:
         self._values = np.ascontiguousarray(e.parameter_values[:, [row[ids[i]] for i in own]])
         species = {name: i for i, name in enumerate(e.species)}
         floating, boundary = list(model.getFloatingSpeciesIds()), list(model.getBoundarySpeciesIds())
-        self._amounts = np.ascontiguousarray(e.amounts[:, [species[name] for name in floating]])
+        free = [i for i, name in enumerate(floating) if name not in e.ruled]
+        self._free = np.array(free, dtype=np.int32)
+        self._amounts = np.ascontiguousarray(e.amounts[:, [species[floating[i]] for i in free]])
+        boundary = [name for name in boundary if name not in e.ruled]
         fixed = e.concentrations[:, [species[name] for name in boundary]]
-        present = np.asarray(model.getBoundarySpeciesConcentrations()) if boundary else np.zeros(0)
-        differs = np.flatnonzero(np.isfinite(fixed).all(axis=0) & (fixed != present).any(axis=0))
-        self._boundary, self._fixed = differs.astype(np.int32), np.ascontiguousarray(fixed[:, differs])
+        every = list(model.getBoundarySpeciesIds())
+        self._boundary = np.array([every.index(name) for name in boundary], dtype=np.int32)
+        self._fixed = np.ascontiguousarray(fixed)
         self._columns = [species[name] for name in floating]
         self._runner.timeCourseSelections = [f"[{name}]" for name in floating]
         self._events = model.getNumEvents() > 0
@@ -152,7 +157,7 @@ class RoadRunner:
                 model.setGlobalParameterValues(self._indices, self._values[m])
                 if len(self._boundary):
                     model.setBoundarySpeciesConcentrations(self._boundary, self._fixed[m])
-                model.setFloatingSpeciesAmounts(self._amounts[m])
+                model.setFloatingSpeciesAmounts(self._free, self._amounts[m])
                 found = simulate(start, end, points) if even else simulate(times=e.times)
             except RuntimeError:
                 failed[m] = True
