@@ -72,6 +72,44 @@ def formulas(draw: st.DrawFn) -> tuple[Graph, list[int]]:
     return graph, draw(st.lists(st.sampled_from(nodes), min_size=1, max_size=6))
 
 
+@st.composite
+def sums(draw: st.DrawFn) -> tuple[Graph, list[int]]:
+    graph = Graph()
+    nodes = [graph.symbol(name) for name in "xyz"] + [graph.const(v) for v in (1.0, -1.0, 2.0)]
+    for _ in range(draw(st.integers(1, 30))):
+        operator = draw(st.sampled_from(["add", "sub", "add", "sub", "neg", "mul"]))
+        recent = nodes[-6:]
+        node = graph.apply(operator, *(draw(st.sampled_from(recent)) for _ in range(ARITY[operator])))
+        if node not in nodes:
+            nodes.append(node)
+    return graph, draw(st.lists(st.sampled_from(nodes), min_size=2, max_size=6))
+
+
+@settings(max_examples=150, deadline=None)
+@given(sums(), st.integers(0, 2**32 - 1))
+def test_gathered_sums_are_the_sums(formula: tuple[Graph, list[int]], seed: int) -> None:
+    """One instruction per sum, equal operations side by side: the same numbers but for the order of additions."""
+    graph, wanted = formula
+    file = Registers()
+    place = {graph.symbol(name): file.block(1) for name in "xyz"}
+    homes = [file.block(1) for _ in wanted[1:]]
+    code = instructions(graph, list(zip(wanted[1:], homes, strict=True)), place, file, gathered=True, kept=wanted[:1])
+    values = np.random.default_rng(seed).integers(-3, 4, (3, LANES)).astype(float)  # exact in any order
+    registers = np.zeros((file.count + 1, LANES))
+    registers[:3] = values
+    for register, value in file.constants.items():
+        registers[register] = value
+    alone = registers.copy()
+    execute(code, registers.reshape(-1))
+    for lane in range(LANES):
+        execute_lane(code, alone.reshape(-1), lane)
+    np.testing.assert_array_equal(registers, alone)
+    expected = graph.evaluate(wanted, dict(zip("xyz", values, strict=True)))
+    kept = [] if graph.op[wanted[0]] == "const" else [place[wanted[0]]]
+    for home, value in zip([*kept, *homes], expected[1 - len(kept) :], strict=True):
+        np.testing.assert_array_equal(registers[home], np.broadcast_to(value, LANES))
+
+
 @settings(max_examples=150, deadline=None)
 @given(formulas(), st.integers(0, 2**32 - 1))
 def test_tape_gives_what_numpy_gives_in_every_lane(formula: tuple[Graph, list[int]], seed: int) -> None:

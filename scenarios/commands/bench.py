@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -71,3 +73,71 @@ def emulator(
 
     for line in lines(scenario):
         print(line)
+
+
+@app.command()
+def sbml(
+    folder: Annotated[Path, typer.Argument(help="Folder with cases of the SBML Test Suite, at any depth.")],
+    json: Annotated[Path | None, typer.Option("--json", help="Write outcomes of all cases here.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the table of refused cases, in Markdown, here.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="How many cases run at once.")] = len(os.sched_getaffinity(0)),
+    limit: Annotated[float, typer.Option(min=1, help="Seconds that one case may take.")] = 300.0,
+    memory: Annotated[float, typer.Option(min=1, help="GiB of address space that a process may take.")] = 8.0,
+) -> None:
+    """Run the cases of the SBML Test Suite: each passes, is refused by name before it runs, or fails."""
+    from scenarios.commands import sbml_suite
+
+    begun = time.perf_counter()
+    outcomes = sbml_suite.run(folder, processes=processes, limit_s=limit, memory_gib=memory)
+    seconds = time.perf_counter() - begun
+    if json is not None:
+        sbml_suite.write(json, outcomes, seconds)
+    if page is not None:
+        page.write_text("\n".join(sbml_suite.page(outcomes, seconds)) + "\n", encoding="utf-8")
+    for outcome in outcomes:
+        if outcome["result"] == "fails":
+            print(f"{outcome['suite']} {outcome['case']} fails: {outcome['reason']}")
+    for kind, c in sbml_suite.counts(outcomes).items():
+        print(f"{kind}: {c['passes']} pass, {c['refused']} refused, {c['fails']} fail")
+    print(f"{len(outcomes)} cases in {seconds:.0f} s")
+    if any(outcome["result"] == "fails" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ensemble(
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL...", help="SBML files, or PEtab problems: a YAML file or its folder.")
+    ],
+    json: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.01, help="What RoadRunner may take per tolerance; sets how many members there are.")
+    ] = 5.0,
+    sigma: Annotated[float, typer.Option(min=0.0, help="Spread of the logarithms of nominal parameters.")] = 0.3,
+    seed: Annotated[int, typer.Option(help="Of the spread.")] = 1,
+    until: Annotated[float | None, typer.Option(help="End of the runs, where the model's data should not say.")] = None,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds after which one lap is given up.")] = 600.0,
+    repeats: Annotated[int, typer.Option(min=1, help="Laps of which the fastest counts.")] = 2,
+) -> None:
+    """Members per second and core beside RoadRunner (and bngsim, if installed), at equal or smaller measured error."""
+    from scenarios.commands import ensemble_race
+
+    settings = ensemble_race.Settings(
+        sigma=sigma, seed=seed, seconds=seconds, limit_s=limit, repeats=repeats, until=until
+    )
+    found = ensemble_race.run(models, settings)
+    if json is not None:
+        ensemble_race.write(json, found)
+    print("\n".join(ensemble_race.table(found)))
+
+
+@app.command()
+def step(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="As those of `twin bench ensemble`.")],
+    members: Annotated[int, typer.Option(min=16, help="How many members are integrated.")] = 64,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-5,
+) -> None:
+    """What a step costs: operations counted times the machine's measured rate, beside the time that it takes."""
+    from scenarios.commands import ensemble_race
+
+    print("\n".join(ensemble_race.steps(models, members, rtol)))

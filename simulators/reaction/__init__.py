@@ -1,5 +1,6 @@
 """Reaction networks: SBML and Antimony models, integrated for many members at once.
 
+- `ReactionModel`: a model read once, simulated in many ways
 - `ReactionSimulator`: a network as a simulator of the twin
 - `RoadRunnerEngine`: libRoadRunner as an engine, the reference
 - `EnsembleEngine`: our own, many members at once in the lanes of the CPU's vectors
@@ -12,19 +13,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulators.reaction.engine import Engine, Run, Status
     from simulators.reaction.ensemble import EnsembleEngine
+    from simulators.reaction.model import ReactionModel
     from simulators.reaction.roadrunner import RoadRunnerEngine
     from simulators.reaction.simulator import ReactionSimulator
 
 _HOME = {
     "Engine": "engine",
     "EnsembleEngine": "ensemble",
+    "ReactionModel": "model",
     "ReactionSimulator": "simulator",
     "RoadRunnerEngine": "roadrunner",
     "Run": "engine",
     "Status": "engine",
 }
 
-__all__ = ["Engine", "EnsembleEngine", "ReactionSimulator", "RoadRunnerEngine", "Run", "Status"]
+__all__ = ["Engine", "EnsembleEngine", "ReactionModel", "ReactionSimulator", "RoadRunnerEngine", "Run", "Status"]
 
 
 def __getattr__(name: str) -> Any:

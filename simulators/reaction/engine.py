@@ -24,6 +24,9 @@ class Status(IntEnum):
     TOO_MANY_STEPS = 2
     NOT_FINITE = 3
     NOT_SETTLED = 4
+    NOT_WHOLE = 5
+    NEGATIVE_RATE = 6
+    OUT_OF_TIME = 7
 
     @property
     def reason(self) -> str:
@@ -37,6 +40,9 @@ _REASONS = {
     Status.TOO_MANY_STEPS: "the integrator needed too many steps",
     Status.NOT_FINITE: "a parameter, a state or a rate is not a finite number",
     Status.NOT_SETTLED: "no steady state was reached within the limits of time and steps",
+    Status.NOT_WHOLE: "an event set an amount that reactions change to what is not a whole number of molecules",
+    Status.NEGATIVE_RATE: "a reaction's rate became negative: write forward and backward reactions apart",
+    Status.OUT_OF_TIME: "the time limit of the run came first",
 }
 
 

@@ -28,7 +28,9 @@ ARITY: Final[dict[str, int]] = {
 RELATIONS: Final = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 _COMMUTATIVE: Final = frozenset({"add", "mul", "eq", "ne", "and", "or", "xor", "min", "max"})
 _LOGIC: Final = frozenset({"and", "or", "xor", "not"})
-_FLAT: Final = RELATIONS | _LOGIC | {"floor", "ceil", "quotient", "factorial"}
+STEPPED: Final = RELATIONS | {"floor", "ceil", "quotient"}
+"""Operators whose value jumps where their arguments pass certain points."""
+_FLAT: Final = STEPPED | _LOGIC | {"factorial"}
 """Operators whose derivative is zero wherever it exists."""
 
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {

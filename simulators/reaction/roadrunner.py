@@ -113,7 +113,7 @@ class _Runner:
     """One compiled model, and where its numbers lie."""
 
     def __init__(self, sbml: str, model: SteppedModel, max_steps: int) -> None:
-        with _separate():
+        with separate():
             self.rr = roadrunner.RoadRunner(sbml)
             self.integrator: Any = self.rr.getIntegratorByName("cvode")
             self.integrator.setValue("stiff", True)
@@ -147,7 +147,7 @@ class _Runner:
         integrate, read = self.integrator.integrate, self.rr.getSelectedValues
         self._tolerances = (rtol, atol)
         self._present = None
-        with _silent():
+        with silent():
             for m in range(len(x)):
                 if not np.isfinite(x[m]).all():
                     status[m] = Status.NOT_FINITE
@@ -164,7 +164,7 @@ class _Runner:
                     end[m] = self._state()
                 except RuntimeError as error:
                     row[k:] = np.nan
-                    status[m] = _status(error, p[m])
+                    status[m] = status_of(error) if np.isfinite(p[m]).all() else Status.NOT_FINITE
                     continue
                 if not np.isfinite(end[m]).all():
                     end[m], status[m] = np.nan, Status.NOT_FINITE
@@ -174,7 +174,7 @@ class _Runner:
         """d`x`/dt `[M, S]`; NaN where it cannot be evaluated."""
         found = np.full_like(x, np.nan)
         self._present = None
-        with _silent():
+        with silent():
             for m in range(len(x)):
                 self._set(x[m], p[m], time)
                 self.executable.setTime(time)
@@ -215,14 +215,13 @@ class _Runner:
         return np.concatenate((self.executable.getGlobalParameterValues(self._parameters[-self._rated :]), species))
 
 
-def _status(error: RuntimeError, p_P: Floats) -> Status:
-    if not np.isfinite(p_P).all():
-        return Status.NOT_FINITE
+def status_of(error: RuntimeError) -> Status:
+    """What CVODE's failure means."""
     return Status.TOO_MANY_STEPS if "TOO_MUCH_WORK" in str(error) else Status.NOT_CONVERGED
 
 
 @contextmanager
-def _separate() -> Iterator[None]:
+def separate() -> Iterator[None]:
     """While a model is loaded: its ids do not become attributes of the class (an id such as `reset` would break every
     later RoadRunner of the process), and SUNDIALS, which reports failures by exception too, opens no console."""
     config, key = roadrunner.Config, roadrunner.Config.ROADRUNNER_DISABLE_PYTHON_DYNAMIC_PROPERTIES
@@ -232,7 +231,7 @@ def _separate() -> Iterator[None]:
     config.setValue(key, True)
     os.environ.update({name: os.devnull for name in names if environment[name] is None})
     try:
-        with _silent():
+        with silent():
             yield
     finally:
         config.setValue(key, before)
@@ -242,7 +241,7 @@ def _separate() -> Iterator[None]:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """RoadRunner prints what it also raises; only what it raises is wanted."""
     level = roadrunner.Logger.getLevel()
     roadrunner.Logger.setLevel(roadrunner.Logger.LOG_FATAL)

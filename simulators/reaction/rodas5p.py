@@ -3,7 +3,9 @@
 Steinebach, BIT Numer. Math. 63, 27 (2023): eight stages, one LU factorisation per step, stiffly accurate, L-stable,
 embedded order 4, dense output of order 4. In the form without products with J (Hairer & Wanner, Solving ODEs II, IV.7):
 
-    (I/(h γ) - J) k_i = f(t + c_i h, x + Σ a_ij k_j) + h d_i ∂f/∂t + Σ (C_ij / h) k_j
+    (M/(h γ) - J) k_i = f(t + c_i h, x + Σ a_ij k_j) + h d_i ∂f/∂t + M Σ (C_ij / h) k_j
+
+where M is diagonal: 1, or 0 for an algebraic state (index 1).
 
 Legend: `M` members, `S` states, `P` constants, `T` times, `R` readouts, `L` lanes.
 """
@@ -15,7 +17,7 @@ from typing import Final, NamedTuple
 import numba
 import numpy as np
 
-from simulators.reaction.lanes import LANES, execute, execute_lane
+from simulators.reaction.lanes import LANES, combine, execute, execute_lane
 
 GAMMA: Final = 0.21193756319429014
 STAGES: Final = 8
@@ -82,16 +84,13 @@ class Layout(NamedTuple):
     x: int
     p: int
     f: int
-    jacobian: int
     ft: int
-    w: int
     rhs: int
     out_time: int
     out_x: int
     out: int
     states: int
     constants: int
-    entries: int
     readouts: int
     switches: int
     out_switches: int
@@ -105,10 +104,11 @@ class Program(NamedTuple):
     Attributes:
         hoist: what depends on constants alone, run once per member.
         rates: f. start: f, J and ∂f/∂t. factor, solve: of W. read: readouts. turn: relations behind the switches.
-        diagonal: entries of W on the diagonal `[S]`.
-        source: for every entry of W the entry of J, or -1.
+        diagonal: registers of the diagonal of what is factored `[S]`.
+        source: registers of the diagonal of J `[S]`.
         image: the register file as it starts, constants set `[registers * L]`.
         autonomous: whether f does not read the time.
+        mass: 1 for a state that f moves, 0 where f is a residual that stays 0 `[S]`.
     """
 
     hoist: np.ndarray
@@ -122,6 +122,7 @@ class Program(NamedTuple):
     source: np.ndarray
     image: np.ndarray
     autonomous: bool
+    mass: np.ndarray
 
 
 class Members(NamedTuple):
@@ -171,12 +172,13 @@ def integrate(
         values: readouts `[M, T, R]`, filled from `point` on; NaN from where a member fails.
     """
     L = LANES
-    S, E, K = layout.states, layout.entries, layout.switch_count
+    S, K = layout.states, layout.switch_count
     R = program.image.copy()
     points, last = len(times), times[len(times) - 1]
     span = last - times[0]
     k = np.zeros((STAGES, S * L))
-    x = np.zeros(S * L)
+    x, zeros, floor = np.zeros(S * L), np.zeros(S * L), np.ones(S * L)
+    inverse = np.zeros(L)
     dense = np.zeros((3, S * L))
     t, h, grow, error, arrived = np.zeros(L), np.ones(L), np.ones(L), np.zeros(L), np.zeros(L)
     who = np.full(L, -1, np.int64)
@@ -187,7 +189,7 @@ def integrate(
         np.zeros(L, np.bool_),
     )
     upcoming, running = 0, 0
-    X, F, J, FT, W, B = layout.x * L, layout.f * L, layout.jacobian * L, layout.ft * L, layout.w * L, layout.rhs * L
+    X, F, FT, B = layout.x * L, layout.f * L, layout.ft * L, layout.rhs * L
     while True:
         for lane in range(L):
             while who[lane] < 0 and upcoming < len(chosen):
@@ -197,6 +199,7 @@ def integrate(
                     R[(layout.p + p) * L + lane] = members.p[m, p]
                 for s in range(S):
                     x[s * L + lane] = members.x[m, s]
+                    floor[s * L + lane] = members.floor[m, s]
                     R[(layout.out_x + s) * L + lane] = members.x[m, s]
                 t[lane] = members.t[m]
                 clock = times[0] if held else t[lane]
@@ -230,50 +233,33 @@ def integrate(
                 h[lane] = left
             elif h[lane] > 0.5 * left:
                 h[lane] = 0.5 * left  # two even steps rather than a whole and a crumb
-        # W = I/(h γ) - J and its factors
-        for e in range(E):
-            w = W + e * L
-            j = program.source[e]
-            for lane in range(L):
-                R[w + lane] = -R[J + j * L + lane] if j >= 0 else 0.0
+        # J - M/(h γ) and its factors; entries off the diagonal are read where J lies
+        for lane in range(L):
+            inverse[lane] = 1.0 / h[lane]
         for s in range(S):
-            w = W + program.diagonal[s] * L
+            w, j, mass = program.diagonal[s] * L, program.source[s] * L, program.mass[s] / GAMMA
             for lane in range(L):
-                R[w + lane] += 1.0 / (h[lane] * GAMMA)
+                R[w + lane] = R[j + lane] - mass * inverse[lane]
         execute(program.factor, R)
         for i in range(STAGES):
             if i > 0:
-                u = R[X : X + S * L]
-                u[:] = x
-                for j in range(i):
-                    a = A[i, j]
-                    if a != 0.0:
-                        kj = k[j]
-                        for n in range(S * L):
-                            u[n] += a * kj[n]
+                combine(R, layout.x, x, k, A[i], i, S)
                 if not held:
                     for lane in range(L):
                         R[layout.time * L + lane] = t[lane] + NODES[i] * h[lane]
                 execute(program.rates, R)
-            b = R[B : B + S * L]
-            b[:] = R[F : F + S * L]
+            # what is solved is (J - M/(h γ)) k = -(f + h d ∂f/∂t + M Σ (C/h) k)
+            combine(R, layout.rhs, zeros, k, C[i], i, S)
+            for s in range(S):
+                n, mass = s * L, -program.mass[s]
+                for lane in range(L):
+                    R[B + n + lane] = mass * (R[B + n + lane] * inverse[lane]) - R[F + n + lane]
             if not program.autonomous and not held and D[i] != 0.0:
                 for s in range(S):
                     for lane in range(L):
-                        b[s * L + lane] += h[lane] * D[i] * R[FT + s * L + lane]
-            if i > 0:
-                mixed = k[i]
-                mixed[:] = 0.0
-                for j in range(i):
-                    c = C[i, j]
-                    kj = k[j]
-                    for n in range(S * L):
-                        mixed[n] += c * kj[n]
-                for s in range(S):
-                    for lane in range(L):
-                        b[s * L + lane] += mixed[s * L + lane] / h[lane]
+                        R[B + s * L + lane] -= h[lane] * D[i] * R[FT + s * L + lane]
             execute(program.solve, R)
-            k[i, :] = b
+            k[i, :] = R[B : B + S * L]
         # X holds the argument of the last stage; with the last k it is the new state, and the last k is the error
         new = R[X : X + S * L]
         wrong = k[STAGES - 1]
@@ -282,9 +268,8 @@ def integrate(
             for lane in range(L):
                 n = s * L + lane
                 new[n] += wrong[n]
-                if who[lane] >= 0:
-                    ratio = wrong[n] / (members.floor[who[lane], s] + rtol * max(abs(x[n]), abs(new[n])))
-                    error[lane] += ratio * ratio
+                ratio = wrong[n] / (floor[n] + rtol * max(abs(x[n]), abs(new[n])))
+                error[lane] += ratio * ratio
         bent = False
         for lane in range(L):
             if who[lane] < 0:
@@ -327,13 +312,7 @@ def integrate(
                 running -= 1
         if bent:
             for q in range(3):
-                d = dense[q]
-                d[:] = 0.0
-                for j in range(STAGES):
-                    c = DENSE[q, j]
-                    kj = k[j]
-                    for n in range(S * L):
-                        d[n] += c * kj[n]
+                combine(dense[q], 0, zeros, k, DENSE[q], STAGES, S)
         for lane in range(L):
             if who[lane] < 0 or not ok[lane]:
                 continue
@@ -355,6 +334,18 @@ def integrate(
                         low = middle
                 if share < 1.0:
                     arrived[lane] = t[lane] + share * h[lane]
+                    # a turn at an output time is found there, not one rounding error later
+                    for q in range(members.point[m], points):
+                        if times[q] >= arrived[lane]:
+                            break
+                        if arrived[lane] - times[q] <= 1e-15 * max(abs(t[lane]), abs(arrived[lane])):
+                            early = (times[q] - t[lane]) / h[lane]
+                            _bend(layout, R, x, new, dense, lane, S, early)
+                            R[layout.out_time * L + lane] = times[0] if held else times[q]
+                            execute_lane(program.turn, R, lane)
+                            if _differs(layout, R, lane, K):
+                                share, arrived[lane] = early, times[q]
+                                break
                     pause = arrived[lane] >= members.stop[m]
                 _bend(layout, R, x, new, dense, lane, S, share)
                 R[layout.out_time * L + lane] = times[0] if held else arrived[lane]

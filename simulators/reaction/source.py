@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import tempfile
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import antimony as _antimony
@@ -11,7 +16,7 @@ import libsbml
 from twin.errors import InputError
 
 antimony: Any = _antimony  # has no types
-_SUFFIXES = "SBML (.xml, .sbml) or Antimony (.ant, .txt)"
+_SUFFIXES = "SBML (.xml, .sbml), Antimony (.ant, .txt) or a COMBINE archive (.omex)"
 
 
 def document(model: str | Path) -> Any:
@@ -19,11 +24,15 @@ def document(model: str | Path) -> Any:
     `reaction_name`.
 
     Args:
-        model: a path, or the text of SBML or Antimony (a `str` with a line break, a `<`, a `;` or a `->` is text).
+        model: a path to SBML, Antimony or a COMBINE archive with one SBML model; or the text of SBML or Antimony (a
+            `str` with a line break, a `<`, a `;` or a `->` is text).
 
     Raises:
         InputError: no such file, or text that is neither; with the reader's own words and the line.
     """
+    if not _is_text(model) and zipfile.is_zipfile(model):
+        with _unpacked(Path(model)) as inside:
+            return document(inside)
     name, sbml = _sbml(model)
     read = libsbml.readSBMLFromString(sbml)
     if not _is_text(model):
@@ -38,6 +47,35 @@ def document(model: str | Path) -> Any:
     _convert(read, name, "promoteLocalParameters")
     _convert(read, name, "expandFunctionDefinitions")
     return read
+
+
+@contextmanager
+def _unpacked(archive: Path) -> Iterator[Path]:
+    """The SBML file that a COMBINE archive names, with all that lies beside it (Bergmann et al., 2014)."""
+    with zipfile.ZipFile(archive) as packed, tempfile.TemporaryDirectory() as folder:
+        names = packed.namelist()
+        for name in names:
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise InputError(f"{archive.name}: {name!r} points out of the archive; it is not opened.")
+        if "manifest.xml" not in names:
+            raise InputError(f"{archive.name}: a zip file without manifest.xml; expected a COMBINE archive (.omex).")
+        try:
+            manifest = ElementTree.fromstring(packed.read("manifest.xml"))
+        except ElementTree.ParseError as error:
+            raise InputError(f"{archive.name}: manifest.xml is not XML: {error}.") from error
+        models = [
+            (item.get("master") == "true", item.get("location", "").removeprefix("./"))
+            for item in manifest
+            if "sbml" in item.get("format", "").lower()
+        ]
+        chosen = [name for master, name in models if master] or [name for _, name in models]
+        if len(chosen) != 1:
+            told = ", ".join(chosen) or "none"
+            raise InputError(f"{archive.name}: expected one SBML model, or one marked as master; found {told}.")
+        if chosen[0] not in names:
+            raise InputError(f"{archive.name}: its manifest names {chosen[0]}, which is not in it.")
+        packed.extractall(folder)
+        yield Path(folder) / chosen[0]
 
 
 def _is_text(model: str | Path) -> bool:

@@ -1,17 +1,17 @@
 """LU factors of a sparse matrix whose pattern is known beforehand: pivots down the diagonal, as instructions.
 
-W = I/(h γ) - J is factored at every step of every member; its pattern never changes. So the order of elimination
+J - I/(h γ) is factored at every step of every member; its pattern never changes. So the order of elimination
 (least Markowitz count, Duff, Erisman & Reid 1986, ch. 7) and every single operation are found once per model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from simulators.reaction.lanes import OPCODES, Instructions
+from simulators.reaction.lanes import OPCODES, Instructions, dot
 
 
 @dataclass(frozen=True)
@@ -19,67 +19,105 @@ class SparseLU:
     """Where entries lie and what is done.
 
     Attributes:
-        entries: (row, column) → number of the entry in W, fill-in included; a diagonal entry holds its reciprocal
-            after factoring.
-        factor: instructions over W alone.
-        solve: instructions over W and the right-hand side, in place.
+        diagonal: registers of the diagonal `[S]`: before factoring its entries, afterwards their reciprocals.
+        registers: how many registers factoring needs from `first` on.
+        factor: instructions over entries.
+        solve: instructions over entries and the right-hand side, in place.
+        operations: multiplications with subtraction in `factor` and in `solve`.
     """
 
-    entries: dict[tuple[int, int], int]
+    diagonal: list[int]
+    registers: int
     factor: Instructions
     solve: Instructions
+    operations: tuple[int, int]
 
 
-def sparse_lu(size: int, pattern: Collection[tuple[int, int]], *, w: int, rhs: int) -> SparseLU:
-    """Instructions for a matrix with entries at `pattern` (the diagonal is added).
+def sparse_lu(size: int, source: Mapping[tuple[int, int], int], *, first: int, rhs: int, zero: int) -> SparseLU:
+    """Instructions for a matrix whose entries off the diagonal lie in the registers of `source` (left as they are).
+
+    Every entry is computed at once, by a dot product over the pivots before it (Crout), when its own pivot comes: what
+    is summed up stays in the CPU's registers. Entries that nothing is subtracted from are read where they lie.
 
     Args:
-        w: register of the first entry; entries follow it.
+        source: (row, column) → register. The caller puts the diagonal into `SparseLU.diagonal`.
+        first: the first of the registers that factoring may use.
         rhs: register of the first element of the right-hand side.
+        zero: a register that holds 0.
     """
     rows: list[set[int]] = [{i} for i in range(size)]
     columns: list[set[int]] = [{i} for i in range(size)]
-    for i, j in pattern:
+    for i, j in source:
         rows[i].add(j)
         columns[j].add(i)
-    entries = {(i, j): n for n, (i, j) in enumerate(sorted((i, j) for i in range(size) for j in rows[i]))}
+    count = size
+    place: dict[tuple[int, int], int] = {(i, i): first + i for i in range(size)}
+    terms: dict[tuple[int, int], list[tuple[int, int]]] = {}
     left = set(range(size))
     order: list[int] = []
     lower: list[list[int]] = []
     upper: list[list[int]] = []
-    factor: list[tuple[int, int, int, int, int]] = []
+    factor: list[tuple[int, ...]] = []
+    operations = 0
+
+    def register(entry: tuple[int, int]) -> int:
+        nonlocal count
+        if entry not in place:
+            place[entry] = first + count
+            count += 1
+        return place[entry]
+
     while left:
         pivot = min(left, key=lambda k: ((len(rows[k]) - 1) * (len(columns[k]) - 1), k))
         left.discard(pivot)
-        below = sorted(columns[pivot] - {pivot})
-        right = sorted(rows[pivot] - {pivot})
+        below, right = sorted(columns[pivot] - {pivot}), sorted(rows[pivot] - {pivot})
         order.append(pivot)
         lower.append(below)
         upper.append(right)
-        p = w + entries[pivot, pivot]
+        p = place[pivot, pivot]
+        if (pivot, pivot) in terms:
+            factor += dot(p, p, terms[pivot, pivot])
         factor.append((OPCODES["recip"], p, p, p, p))
         for i in below:
-            m = w + entries[i, pivot]
-            factor.append((OPCODES["mul"], m, m, p, p))
+            entry = (i, pivot)
+            c = source.get(entry, zero)
+            if entry in terms:
+                factor += dot(register(entry), c, terms[entry], p)
+            else:
+                factor.append((OPCODES["mul"], register(entry), c, p, p))
+        for j in right:
+            entry = (pivot, j)
+            if entry in terms:
+                factor += dot(register(entry), source.get(entry, zero), terms[entry])
+            else:
+                place[entry] = source[entry]
+        for i in below:
             for j in right:
-                if (i, j) not in entries:
-                    entries[i, j] = len(entries)
-                    rows[i].add(j)
-                    columns[j].add(i)
-                e = w + entries[i, j]
-                factor.append((OPCODES["nmadd"], e, m, w + entries[pivot, j], e))
+                terms.setdefault((i, j), []).append((place[i, pivot], place[pivot, j]))
+                rows[i].add(j)
+                columns[j].add(i)
+                operations += 1
             rows[i].discard(pivot)
         for j in right:
             columns[j].discard(pivot)
-    solve: list[tuple[int, int, int, int, int]] = []
+    solve: list[tuple[int, ...]] = []
+    known: dict[int, list[tuple[int, int]]] = {}
     for pivot, below in zip(order, lower, strict=True):
+        if pivot in known:
+            solve += dot(rhs + pivot, rhs + pivot, known[pivot])
         for i in below:
-            solve.append((OPCODES["nmadd"], rhs + i, w + entries[i, pivot], rhs + pivot, rhs + i))
+            known.setdefault(i, []).append((place[i, pivot], rhs + pivot))
     for pivot, right in zip(reversed(order), reversed(upper), strict=True):
-        for j in right:
-            solve.append((OPCODES["nmadd"], rhs + pivot, w + entries[pivot, j], rhs + j, rhs + pivot))
-        p = w + entries[pivot, pivot]
-        solve.append((OPCODES["mul"], rhs + pivot, rhs + pivot, p, p))
+        p = place[pivot, pivot]
+        if right:
+            solve += dot(rhs + pivot, rhs + pivot, [(place[pivot, j], rhs + j) for j in right], p)
+        else:
+            solve.append((OPCODES["mul"], rhs + pivot, rhs + pivot, p, p))
+    substitutions = sum(map(len, lower)) + sum(map(len, upper)) + size
     return SparseLU(
-        entries, np.array(factor, dtype=np.int32).reshape(-1, 5), np.array(solve, dtype=np.int32).reshape(-1, 5)
+        [place[i, i] for i in range(size)],
+        count,
+        np.array(factor, dtype=np.int32).reshape(-1, 5),
+        np.array(solve, dtype=np.int32).reshape(-1, 5),
+        (operations, substitutions),
     )

@@ -1,0 +1,399 @@
+"""A reaction model: read once, simulated in many ways.
+
+Legend: `M` members, `T` times, `S` states, `P` constants.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from simulators.reaction.course import Course
+from simulators.reaction.engine import Floats, Status
+from simulators.reaction.network import Network, Observable
+from simulators.reaction.sbml import read_network
+from simulators.reaction.steady_state import FoundBy, refuse_restless, steady
+from twin.errors import InputError, UnsupportedFeature
+
+if TYPE_CHECKING:
+    import xarray
+
+    from simulators.reaction.flux_balance import FluxProblem
+    from simulators.reaction.stochastic import StochasticCourse
+
+Quantity = Literal["concentration", "amount"]
+_DIMENSIONS = ("member", "time")
+
+
+@dataclass(frozen=True)
+class ReactionModel:
+    """One SBML or Antimony model.
+
+    Attributes:
+        network: its equations.
+        source: what it was read from.
+    """
+
+    network: Network
+    source: str | Path
+
+    @classmethod
+    def read(cls, model: str | Path) -> ReactionModel:
+        """Read SBML (L1–L3), Antimony or a COMBINE archive: a path, or text.
+
+        Raises:
+            InputError: no such file, or not a model.
+            UnsupportedFeature: a feature that no engine of ours runs.
+        """
+        return cls(read_network(model), model)
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Ids of the species."""
+        return self._of_kind("species")
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Ids that `parameters` of `simulate` may set: parameters and compartments that no assignment rule gives."""
+        settable = {*self.network.state_names, *self.network.constant_names}
+        return tuple(name for name in (*self._of_kind("parameter"), *self._of_kind("compartment")) if name in settable)
+
+    @property
+    def features(self) -> frozenset[str]:
+        """The features of SBML that the model uses."""
+        return self.network.features
+
+    def _of_kind(self, kind: str) -> tuple[str, ...]:
+        return tuple(name for name, o in self.network.observables.items() if o.kind == kind)
+
+    def simulate(
+        self,
+        times: Sequence[float] | Floats,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
+        select: Sequence[str] | None = None,
+        quantity: Quantity = "concentration",
+        engine: str = "auto",
+        rtol: float = 1e-6,
+        atol: float = 1e-9,
+        members: int | None = None,
+        seed: int | None = None,
+        threads: int | None = None,
+        store: str | Path | None = None,
+        max_steps: int = 100_000,
+        time_limit_s: float | None = None,
+    ) -> xarray.Dataset:
+        """Time courses of all members.
+
+        Args:
+            times: ascending `[T]`, in the model's units; the first is the start time of the model's clock.
+            parameters: parameter or compartment → a number or values `[M]`. They replace the model's value and its
+                initial assignment; whatever depends on them at the start follows.
+            initial: species → amounts or concentrations at the start, as `quantity` says; amounts for species with
+                hasOnlySubstanceUnits. Names moved by rate rules may be given too.
+            select: ids to return (any: constants, reactions, species references); None: all species, and every
+                parameter and compartment that changes.
+            quantity: what species are given and returned in.
+            engine: `ensemble` (ours), `reference` (libRoadRunner), `stochastic` (exact), or `auto`.
+            rtol, atol: tolerances; `atol` in the units of `quantity` concentration.
+            members: how many, where no values say so.
+            seed: of a stochastic run, of random numbers in the model, and of the order of simultaneous events; None: 0.
+                Member i draws from (seed, i) and nothing else.
+            threads: how many share the members; None: all cores granted to this process.
+            store: a path to which results are streamed as Zarr.
+            max_steps: most steps of one member; in a stochastic run most reactions that fire, 100 times as many.
+            time_limit_s: of engine `ensemble`: members that are not done then are NaN, and their status says so.
+
+        Returns:
+            Dims `(member, time)`, one variable per id (`time` and `member` get a trailing `_`), `units` in
+            attributes, and `status(member)`: 0, or why the member is NaN. Of a model with constraints also
+            `constraint(member)`: 0, or the number of the first one that is broken at an output time.
+
+        Raises:
+            InputError: an unknown id, values of different lengths, times that do not ascend.
+            UnsupportedFeature: what the engine asked for does not run; nothing has run then.
+        """
+        if quantity not in ("concentration", "amount"):
+            raise InputError(f'quantity={quantity!r}: expected "concentration" or "amount".')
+        when = _checked_times(times)
+        chosen, why = self._engine(engine)
+        shown = self._selected(select)
+        given, count = self._given(parameters or {}, initial or {}, quantity, members)
+        if store is not None:
+            raise UnsupportedFeature("store", "store: streaming to Zarr is not there yet; leave `store` out.")
+        if chosen == "reference":
+            from simulators.reaction.reference import run_reference
+
+            by_id = {name: self._as_given(name, values, quantity) for name, values in (parameters or {}).items()}
+            by_id |= {name: self._as_given(name, values, quantity) for name, values in (initial or {}).items()}
+            values, status = run_reference(
+                self.source, self.network, by_id, when, shown, amounts=quantity == "amount", members=count, rtol=rtol,
+                atol=atol, max_steps=max_steps,
+            )  # fmt: skip
+            return self._dataset(when, shown, quantity, values, status, chosen, why)
+        if chosen == "stochastic":
+            counted = self._stochastic_course(
+                tuple(o.amount if quantity == "amount" else o.concentration for o in shown)
+            )
+            x, p = self.network.start(given, members=count, time=float(when[0]), seed=seed or 0)
+            run = counted.run(
+                x, p, when, seed=seed or 0, max_steps=100 * max_steps, threads=threads or _granted()
+            )  # fmt: skip
+            return self._dataset(when, shown, quantity, run.values, run.status, chosen, why)
+        if chosen != "ensemble":
+            raise UnsupportedFeature(f"engine {chosen}", f"engine={chosen!r} is not there yet; use 'ensemble'.")
+        constraints = self.network.constraints
+        course = self._course(
+            (
+                *(o.amount if quantity == "amount" else o.concentration for o in shown),
+                *(node for node, _ in constraints),
+            )
+        )
+        x, p = self.network.start(given, members=count, time=float(when[0]), seed=seed or 0)
+        run = course.run(
+            x, p, when, rtol=rtol, atol=self._floors(x, p, float(when[0]), atol), max_steps=max_steps,
+            threads=threads or _granted(), seed=seed or 0, time_limit_s=time_limit_s,
+        )  # fmt: skip
+        data = self._dataset(when, shown, quantity, run.values, run.status, chosen, why)
+        if constraints:
+            broken = (run.values[:, :, len(shown) :] == 0.0).any(axis=1)
+            first = np.where(broken.any(axis=1), broken.argmax(axis=1) + 1, 0).astype(np.int16)
+            data["constraint"] = ("member", first, _constraint_flags([message for _, message in constraints]))
+        return data
+
+    def steady_state(
+        self,
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        initial: Mapping[str, Any] | None = None,
+        select: Sequence[str] | None = None,
+        quantity: Quantity = "concentration",
+        method: Literal["auto", "newton", "integration"] = "auto",
+        time: float = 0.0,
+        atol: float = 1e-9,
+        members: int | None = None,
+        threads: int | None = None,
+        max_steps: int = 100_000,
+    ) -> xarray.Dataset:
+        """States in which nothing moves any more, one per member.
+
+        Newton's method starts from the initial state and keeps all sums that reactions conserve; its result counts if
+        it is stable and nowhere negative. Of several such states it may find another one than the start runs into:
+        `method="integration"` gives that one.
+
+        Args:
+            parameters, initial, select, quantity, members, threads: as `simulate`.
+            method: `newton` or `integration`; `auto`: Newton, and integration where it fails.
+            time: of the model's clock at the start.
+            atol: what counts as nothing, in units of concentration.
+
+        Returns:
+            Dim `member`: one variable per id, `status`, and `found_by` (0 nothing, 1 Newton, 2 integration).
+
+        Raises:
+            InputError: as `simulate`.
+            UnsupportedFeature: events, delays, rates that read the time, algebraic rules.
+        """
+        import xarray
+
+        if method not in ("auto", "newton", "integration"):
+            raise InputError(f"method={method!r}: expected 'auto', 'newton' or 'integration'.")
+        refuse_restless(self.network)
+        shown = self._selected(select)
+        given, count = self._given(parameters or {}, initial or {}, quantity, members)
+        course = self._course(tuple(o.amount if quantity == "amount" else o.concentration for o in shown))
+        x, p = self.network.start(given, members=count, time=time)
+        found = steady(
+            course, x, p, time=time, floor=self._floors(x, p, time, atol), method=method, max_steps=max_steps,
+            threads=threads or _granted(),
+        )  # fmt: skip
+        values = course.read(np.where(np.isfinite(found.x), found.x, 0.0), p, time)
+        values[found.status != Status.FINE] = np.nan
+        data = self._dataset(
+            np.array([time]), shown, quantity, values[:, None, :], found.status, "steady state", f"method {method}"
+        ).isel(time=0, drop=True)
+        flags = {"flag_values": [int(b) for b in FoundBy], "flag_meanings": " ".join(b.name.lower() for b in FoundBy)}
+        data["found_by"] = xarray.DataArray(found.found_by, dims="member", attrs=flags)
+        return data
+
+    @cached_property
+    def _stochastic_courses(self) -> dict[tuple[int, ...], StochasticCourse]:
+        return {}
+
+    def _stochastic_course(self, readouts: tuple[int, ...]) -> StochasticCourse:
+        from simulators.reaction.stochastic import StochasticCourse
+
+        if readouts not in self._stochastic_courses:
+            self._stochastic_courses[readouts] = StochasticCourse(self.network, readouts)
+        return self._stochastic_courses[readouts]
+
+    def flux_balance(
+        self, objective: str | None = None, *, bounds: Mapping[str, tuple[float, float]] | None = None
+    ) -> xarray.Dataset:
+        """The steady fluxes that make an objective of an fbc model best; see `FluxProblem.solve`.
+
+        Args:
+            objective: id of one of the model's objectives; None: the active one.
+            bounds: reaction → (lower, upper) flux, in place of the model's.
+        """
+        return self._flux_problem.solve(objective, bounds)
+
+    @cached_property
+    def _flux_problem(self) -> FluxProblem:
+        from simulators.reaction.flux_balance import flux_problem
+        from simulators.reaction.source import document
+
+        return flux_problem(document(self.source).getModel(), self.network)
+
+    @cached_property
+    def _courses(self) -> dict[tuple[int, ...], Course]:
+        return {}
+
+    def _course(self, readouts: tuple[int, ...]) -> Course:
+        if readouts not in self._courses:
+            self._courses[readouts] = Course(self.network, readouts)
+        return self._courses[readouts]
+
+    def _engine(self, engine: str) -> tuple[str, str]:
+        if engine == "auto":
+            return "ensemble", "our integrator runs every feature that this model uses"
+        if engine not in ("ensemble", "reference", "stochastic"):
+            raise InputError(f"engine={engine!r}: expected 'auto', 'ensemble', 'reference' or 'stochastic'.")
+        return engine, "asked for"
+
+    def _selected(self, select: Sequence[str] | None) -> list[Observable]:
+        known = self.network.observables
+        if select is None:
+            kinds = ("compartment", "parameter")
+            return [o for o in known.values() if o.kind == "species" or (o.kind in kinds and o.moves)]
+        if isinstance(select, str):
+            raise InputError(f"select={select!r}: expected a list of ids.")
+        for name in select:
+            if name not in known:
+                raise InputError(f"select: {_unknown(name, known)}")
+        return [known[name] for name in dict.fromkeys(select)]
+
+    def _given(
+        self, parameters: Mapping[str, Any], initial: Mapping[str, Any], quantity: Quantity, members: int | None
+    ) -> tuple[dict[str, Any], int]:
+        """Values by symbol, and how many members there are."""
+        network = self.network
+        settable = {
+            n for n in (*network.state_names, *network.constant_names, *network.starts) if n in network.observables
+        }
+        found: dict[str, Any] = {}
+        sizes = {} if members is None else {"members": members}
+        for what, table in (("parameters", parameters), ("initial", initial)):
+            for name, value in table.items():
+                if name not in settable:
+                    raise InputError(f"{what}: {self._not_settable(name, settable)}")
+                values = np.asarray(value, dtype=np.float64)
+                if values.ndim > 1:
+                    raise InputError(
+                        f"{what}[{name!r}]: expected a number or one per member, not {values.ndim} dimensions."
+                    )
+                if values.ndim == 1:
+                    sizes[f"{what}[{name!r}]"] = len(values)
+                _, whole = self._as_given(name, value, quantity)
+                symbol = network.starts.get(name, name)
+                found[symbol] = values if whole else (values, network.initials[name][1])
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise InputError(f"how many members? {told}; give each name one value per member, or a single number.")
+        return found, next(iter(sizes.values()), 1)
+
+    def _as_given(self, name: str, values: Any, quantity: Quantity) -> tuple[Floats, bool]:
+        """Values, and whether they are what the symbol holds (an amount if it is a species)."""
+        whole, _ = self.network.initials.get(name, (True, 0))
+        return np.asarray(values, dtype=np.float64), whole or quantity == "amount"
+
+    def _not_settable(self, name: str, settable: Collection[str]) -> str:
+        known = self.network.observables.get(name)
+        if known is None:
+            return _unknown(name, settable)
+        what = "a reaction's rate" if known.kind == "reaction" else "given by a rule of the model"
+        return f"{name!r} cannot be set: it is {what}; set what it is computed from."
+
+    def _floors(self, x: Floats, p: Floats, time: float, atol: float) -> Floats:
+        """Absolute tolerance of each state `[M, S]`: of amounts, that of the concentration times the size."""
+        floors = np.full_like(x, atol)
+        sized = [
+            (i, self.network.initials[n][1])
+            for i, n in enumerate(self.network.state_names)
+            if n in self.network.initials
+        ]
+        if sized:
+            sizes = self.network.evaluate([node for _, node in sized], x, p, time, **self._no_delay)
+            sizes = np.where(np.isfinite(sizes) & (sizes > 0), sizes, 1.0)
+            floors[:, [i for i, _ in sized]] *= sizes
+        return floors
+
+    @property
+    def _no_delay(self) -> dict[str, Any]:
+        return {item.name: np.float64(np.nan) for item in self.network.delayed}
+
+    def _dataset(
+        self,
+        times: Floats,
+        shown: Sequence[Observable],
+        quantity: Quantity,
+        values: Floats,
+        status: Any,
+        engine: str,
+        why: str,
+    ) -> xarray.Dataset:
+        import xarray
+
+        variables: dict[str, Any] = {}
+        for i, o in enumerate(shown):
+            name = f"{o.id}_" if o.id in _DIMENSIONS else o.id
+            attrs = {"units": o.amount_units if quantity == "amount" else o.concentration_units, "kind": o.kind}
+            if o.kind == "species":
+                attrs["quantity"] = quantity
+            variables[name] = (_DIMENSIONS, values[:, :, i], attrs)
+        meanings = " ".join(s.name.lower() for s in Status)
+        variables["status"] = (
+            "member", status,
+            {"flag_values": [int(s) for s in Status], "flag_meanings": meanings, "long_name": "why a member is NaN"},
+        )  # fmt: skip
+        return xarray.Dataset(
+            variables,
+            coords={
+                "member": np.arange(len(values)),
+                "time": ("time", times, {"units": self.network.time_units}),
+            },
+            attrs={"model": self.network.id, "engine": engine, "engine_reason": why},
+        )
+
+
+def _constraint_flags(messages: Sequence[str]) -> dict[str, Any]:
+    return {
+        "flag_values": list(range(len(messages) + 1)),
+        "messages": ["none is broken", *messages],
+        "long_name": "the first of the model's constraints that is broken at an output time",
+    }
+
+
+def _checked_times(times: Sequence[float] | Floats) -> Floats:
+    when = np.asarray(times, dtype=np.float64)
+    if when.ndim != 1 or not len(when) or not np.isfinite(when).all() or (np.diff(when) <= 0).any():
+        raise InputError("times: expected ascending, distinct, finite numbers, the first of which is the start.")
+    return when
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return f"no {name!r} in this model" + (f"; did you mean {' or '.join(near)}?" if near else ".")
+
+
+def _granted() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
