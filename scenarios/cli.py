@@ -183,7 +183,7 @@ def fit_uncertainty(
     ],
     out: Annotated[Path, typer.Option(help="Where the table of parameters goes, e.g. fit.csv.")],
     factors: Annotated[Path, typer.Option(help="Where the table of joint draws goes, e.g. fit_factor.csv.")],
-    draws: Annotated[int, typer.Option(min=10, max=100_000, help="How many draws.")] = 200,
+    draws: Annotated[int, typer.Option(min=10, max=100_000, help="How many draws.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 1,
     model_values: Annotated[
         bool, typer.Option("--model-values", help="Take best values from the model's file, not from the table.")

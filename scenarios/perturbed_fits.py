@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scenarios.fit import reflected
 from scenarios.laplace import Laplace, Problem, best_scales
 from twin.seeds import stream
 
 Floats = NDArray[np.float64]
-
-
-_OPEN = 10.0  # eigenvalue of J'J in prior widths below which a direction is explored on its own
 
 
 @dataclass(frozen=True)
@@ -45,23 +43,21 @@ class PerturbedFits:
         *,
         draws: int,
         seed: int,
-        iterations: int = 10,
-        on_move: Callable[[str, Floats], None] | None = None,
+        iterations: int = 8,
+        on_iteration: Callable[[int, Floats], None] | None = None,
     ) -> PerturbedFits:
-        """Fit `draws` times: along open directions one by one, then by damped Gauss-Newton steps; the Jacobian starts as
-        the best fit's and follows by Broyden's formula. A draw that does not get nearer keeps what it has; see `excess`.
+        """Fit `draws` times, by damped Gauss-Newton steps whose Jacobian is kept up to date by Broyden's formula.
+
+        A draw that does not get nearer keeps what it has; see `excess`.
 
         Args:
-            on_move: called after each move with what was done and the costs `[D]`.
+            on_iteration: called with the number of the iteration and the costs `[D]`.
         """
         fits = _Fits(problem, laplace, draws=draws, seed=seed)
-        tell = on_move or (lambda what, cost: None)
-        for number in range(len(fits.open)):
-            fits.explore(number)
-            tell(f"open direction {number + 1} of {len(fits.open)}", fits.cost)
         for number in range(iterations):
-            fits.step(number)
-            tell(f"step {number + 1} of {iterations}", fits.cost)
+            fits.step()
+            if on_iteration is not None:
+                on_iteration(number + 1, fits.cost)
         return cls(fits.u * laplace.prior_sd, fits.rise(), fits.cost - fits.promised)
 
 
@@ -84,9 +80,7 @@ class _Fits:
         self.u = np.zeros((draws, len(laplace.best)))
         self.cost, self.misfit = self._cost(self.u)
         self.jacobian = np.repeat(slope[None], draws, axis=0)
-        self.damping = np.ones((draws, 2))  # of the two kinds of step
-        squares, directions = np.linalg.eigh(slope.T @ slope)
-        self.open = directions.T[squares < _OPEN]  # ascending: the most open first
+        self.damping = np.ones(draws)
         ideal = np.linalg.solve(slope.T @ slope + np.eye(free), (-self.misfit @ slope + self.prior).T).T
         self.promised = ((self.misfit + ideal @ slope.T) ** 2).sum(axis=1) + ((ideal - self.prior) ** 2).sum(axis=1)
 
@@ -98,31 +92,15 @@ class _Fits:
         cost = (misfit**2).sum(axis=1) + ((u[:, self.free] - self.prior) ** 2).sum(axis=1)
         return np.where(np.isfinite(cost), cost, np.inf), misfit
 
-    def explore(self, number: int) -> None:
-        """Try to move every fit along one direction that the data leave nearly open. Joint steps there are cut short by
-        the one direction that bends most; stiff directions are left to `step`, which is good at them alone."""
-        along = self.open[number]
-        moves = np.zeros_like(self.u)
-        for i in range(len(moves)):
-            slope = self.jacobian[i] @ along
-            downhill = -slope @ self.misfit[i] + (self.prior[i] - self.u[i, self.free]) @ along
-            moves[i, self.free] = along * downhill / (slope @ slope + 1.0)
-        self._try(np.clip(self.u + moves, self.low, self.high))
-
-    def step(self, number: int) -> None:
-        """One damped Gauss-Newton step of every fit, kept where the cost falls.
-
-        Damping is by turns of steps in prior widths, which lets parameters move that are stiff each and free together
-        (the factors of a product), and of each parameter by its own stiffness (Marquardt's), which lets free ones move.
-        """
-        kind = number % 2
+    def step(self) -> None:
+        """One trial step of every fit; kept where the cost falls."""
         trial = self.u.copy()
         for i in range(len(trial)):
-            trial[i, self.free] = self._trial(i, own_stiffness=kind == 1, damping=self.damping[i, kind])
-        self.damping[:, kind] *= np.where(self._try(trial), 0.2, 4.0)
-
-    def _try(self, trial: Floats) -> NDArray[np.bool_]:
-        """Which fits fall in cost `[D]`; those move. All learn from it (Broyden 1965)."""
+            curvature = self.jacobian[i].T @ self.jacobian[i] + np.eye(int(self.free.sum()))
+            gradient = -self.jacobian[i].T @ self.misfit[i] + self.prior[i] - self.u[i, self.free]
+            damped = curvature + self.damping[i] * np.diag(np.diag(curvature))
+            trial[i, self.free] += np.linalg.solve(damped, gradient)
+        trial = reflected(trial, self.low, self.high)
         cost, misfit = self._cost(trial)
         for i in range(len(trial)):
             move = (trial[i] - self.u[i])[self.free]
@@ -130,20 +108,8 @@ class _Fits:
                 wrong = misfit[i] - self.misfit[i] - self.jacobian[i] @ move
                 self.jacobian[i] += np.outer(wrong, move) / (move @ move)
         nearer = cost < self.cost
+        self.damping = np.where(nearer, self.damping / 3.0, self.damping * 4.0)
         self.u[nearer], self.cost[nearer], self.misfit[nearer] = trial[nearer], cost[nearer], misfit[nearer]
-        return nearer
-
-    def _trial(self, i: int, *, own_stiffness: bool, damping: float) -> Floats:
-        """Where one fit's damped step leads, within the bounds: what lies on a bound and is drawn outward stays there."""
-        u, low, high = self.u[i, self.free], self.low[self.free], self.high[self.free]
-        jacobian = self.jacobian[i]
-        downhill = -jacobian.T @ self.misfit[i] + self.prior[i] - u
-        inside = ((u > low) | (downhill > 0)) & ((u < high) | (downhill < 0))
-        curvature = jacobian[:, inside].T @ jacobian[:, inside] + np.eye(int(inside.sum()))
-        curvature += damping * (np.diag(np.diag(curvature)) if own_stiffness else np.eye(len(curvature)))
-        move = np.zeros_like(u)
-        move[inside] = np.linalg.solve(curvature, downhill[inside])
-        return np.clip(u + move, low, high)
 
     def rise(self) -> Floats:
         """Chi2 to the true data above the best fit's, over the inflated noise `[D]`."""

@@ -39,10 +39,10 @@ def write(problem: Path, *, out: Path, factors: Path, draws: int, seed: int, mod
     gaussian = _rise_of_gaussian(fit, laplace, draws=min(draws, 50), seed=seed)
     print(f"  chi2 rise of draws from the Gaussian alone: {_quartiles(gaussian)}; expected {laplace.constrained:.1f}")
 
-    def tell(what: str, cost: np.ndarray) -> None:
-        print(f"  {draws} fits to perturbed data, {what}: median cost {np.median(cost):.1f}", flush=True)
+    def tell(number: int, cost: np.ndarray) -> None:
+        print(f"  fits to perturbed data, iteration {number}: median cost {np.median(cost):.1f}", flush=True)
 
-    fits = PerturbedFits.make(fit, laplace, draws=draws, seed=seed, on_move=tell)
+    fits = PerturbedFits.make(fit, laplace, draws=draws, seed=seed, on_iteration=tell)
     print(f"  chi2 rise of the draws: {_quartiles(fits.rise)}; expected {laplace.constrained:.1f}")
     _write_tables(fit, laplace, fits, name=problem.name, out=out, factors=factors)
     print(f"wrote {out} and {factors} in {time.perf_counter() - begun:.0f} s")
