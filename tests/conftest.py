@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import gastric_run
+import libsedml  # noqa: F401 - before libSBML, as in simulators.reaction
 import pytest
 from hypothesis import settings
 

@@ -6,6 +6,8 @@ import csv
 import math
 import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -458,14 +460,15 @@ def test_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 def test_model_id_like_a_method_leaves_roadrunner_whole() -> None:
     """An id such as `reset` becomes a property of the class RoadRunner unless that is switched off."""
+    runner: Any = roadrunner
+    key = runner.Config.ROADRUNNER_DISABLE_PYTHON_DYNAMIC_PROPERTIES
+    before = runner.Config.getValue(key)
     text = "species reset, simulate; reset = 3; simulate = 0; k = 0.1; integrator = 1; J: reset -> simulate; k * reset * integrator"
     _, values = run(ReactionSimulator(text), t0=0.0, times=[1.0])
     np.testing.assert_allclose(values["reset"], 3 * math.exp(-0.1), rtol=1e-6)
-    runner: Any = roadrunner
     assert callable(runner.RoadRunner.reset)
     assert callable(runner.RoadRunner.simulate)
-    key = runner.Config.ROADRUNNER_DISABLE_PYTHON_DYNAMIC_PROPERTIES
-    assert runner.Config.getValue(key) is False  # as the user had it
+    assert runner.Config.getValue(key) is before  # as the user had it
 
 
 def test_failure_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -585,3 +588,11 @@ def _as_asked(model: Any, name: str, amounts: list[str], concentrations: list[st
     if name in amounts and not whole:
         return f"{name} * {compartment.getId()}"
     return f"{name} / {compartment.getId()}" if name in concentrations and whole else name
+
+
+def test_tellurium_may_be_imported_at_any_time() -> None:
+    """It loads libSEDML, which must not take libSBML's types from us: in a process of its own, in both orders."""
+    ours = "from simulators.reaction import EnsembleEngine; EnsembleEngine('S -> ; k*S; S = 1; k = 1')"
+    for script in (f"{ours}; import tellurium; {ours}", f"import tellurium; {ours}"):
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
