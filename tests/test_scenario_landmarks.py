@@ -42,7 +42,11 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
     folder = tmp_path_factory.mktemp("reference")
     (folder / "reference.xml").write_text(ungated(), encoding="utf-8")
     file = YamlFile.read(shelf.LIBRARY / "gastric_met_resistance.yaml")
-    data = {key: value for key, value in file.data.items() if key not in ("compounds", "uncertainty", "measured")}
+    data = {
+        key: value
+        for key, value in file.data.items()
+        if key not in ("compounds", "uncertainty", "measured", "emulator")
+    }
     data["cell"] = {**data["cell"], "model": "reference.xml"}
     data["cell"]["parameters"] = {n: v for n, v in data["cell"]["parameters"].items() if n != "METinh_uM"}
     data["arms"] = [arm for arm in data["arms"] if "compounds" not in arm]
