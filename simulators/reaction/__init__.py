@@ -7,11 +7,11 @@
 - `Engine`, `Run`, `Status`: what an engine is, what it returns, and why a member is NaN
 """
 
-# libSEDML, which tellurium brings, takes over libSBML's types where it is loaded after libSBML: syntax trees then lose their
-# kinds. Loaded first, it does no harm, whenever a user imports tellurium.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# libSEDML, which tellurium brings, takes over libSBML's types where it is loaded after libSBML: syntax trees then lose their
+# kinds. Loaded first, it does no harm, whenever a user imports tellurium.
 import libsedml  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 if TYPE_CHECKING:

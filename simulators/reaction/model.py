@@ -107,7 +107,7 @@ class ReactionModel:
             seed: of a stochastic run, of random numbers in the model, and of the order of simultaneous events; None: 0.
                 Member i draws from (seed, i) and nothing else.
             threads: how many share the members; None: all cores granted to this process.
-            store: a path to which results are streamed as Zarr.
+            store: for streaming to Zarr, which is not there yet: anything but None is refused.
             max_steps: most steps of one member; in a stochastic run most reactions that fire, 100 times as many.
             time_limit_s: of engine `ensemble`: members that are not done then are NaN, and their status says so.
 
