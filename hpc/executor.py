@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeVar
 
 from hpc import grant, launch, stop
 from hpc.task_failure import TaskFailure
+from hpc.timeline import Timeline
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,11 +25,13 @@ class Executor(Protocol):
         workers: how many tasks run at once.
         is_root: whether this process leads. Others call `serve`, and leave when it returns.
         kind: by what means.
+        timeline: when and where the tasks ran.
     """
 
     workers: int
     is_root: bool
     kind: Literal["serial", "processes", "mpi"]
+    timeline: Timeline
 
     def map(
         self,

@@ -23,6 +23,7 @@ from hpc.launch import Launch
 from hpc.parcel import Kind
 from hpc.pool import Pool
 from hpc.task_failure import TaskFailure
+from hpc.timeline import Timeline
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -72,6 +73,7 @@ class RootRank:
     def __init__(self, post: _Post, *, ranks: int, workers_per_rank: int) -> None:
         self.workers = ranks * workers_per_rank
         self.ranks = ranks
+        self.timeline = Timeline()
         self._per_rank = workers_per_rank
         self._post = post
         self._pool = Pool(workers_per_rank)
@@ -111,6 +113,7 @@ class RootRank:
                         handed_out += 1
                     for message in self._collect(free):
                         index = parcel.label(message).task
+                        self.timeline.note(index, parcel.work(message))
                         results[index] = parcel.unpack(message)
                         ended += 1
                         if on_result is not None:
@@ -166,6 +169,7 @@ class OtherRank:
     def __init__(self, post: _Post, *, ranks: int, workers_per_rank: int) -> None:
         self.workers = ranks * workers_per_rank
         self.ranks = ranks
+        self.timeline = Timeline()
         self._post = post
         self._pool = Pool(workers_per_rank)
         self._released = False

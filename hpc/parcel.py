@@ -1,8 +1,8 @@
 """What travels between processes and ranks: a pickled object with its arrays beside, in one buffer that is passed on unread.
 
-A parcel is a bytearray: a label (kind, round, index), the sizes of its parts, the pickle (protocol 5), and the arrays as they
-lie in memory (out-of-band buffers), each at a multiple of 64 bytes. A rank hands on a worker's parcel without opening it,
-and the arrays that come out of a parcel are views of it: writable and not copied.
+A parcel is a bytearray: a label (kind, round, index), for results when and where they were worked out, the sizes of its parts,
+the pickle (protocol 5), and the arrays as they lie in memory (out-of-band buffers), each at a multiple of 64 bytes. A rank
+hands on a worker's parcel without opening it, and the arrays that come out of a parcel are views of it: writable and not copied.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 _LABEL = struct.Struct("<qqqq")  # kind, round, index, number of parts
+_WORK = struct.Struct("<qqqq")  # of a result: see `Work`
+_HEAD = _LABEL.size + _WORK.size
 _SIZE = struct.Struct("<q")
 _ALIGNMENT = 64
 _AT_MOST_AT_ONCE = 1 << 30  # read(2) and write(2) transfer less than 2 GiB at a time
@@ -41,6 +43,22 @@ class Label(NamedTuple):
     task: int
 
 
+class Work(NamedTuple):
+    """When and where a result was worked out, as its worker measured.
+
+    Attributes:
+        began_ns: Unix time [ns] by the clock of the worker's node.
+        took_ns: duration [ns].
+        rank: MPI rank of the worker; 0 without MPI.
+        worker: its process id.
+    """
+
+    began_ns: int
+    took_ns: int
+    rank: int
+    worker: int
+
+
 def pack(kind: Kind, content: Any = None, *, round: int = 0, index: int = 0) -> bytearray:
     """A labelled parcel with this content.
 
@@ -53,7 +71,7 @@ def pack(kind: Kind, content: Any = None, *, round: int = 0, index: int = 0) -> 
     starts, total = _starts(sizes)
     parcel = bytearray(total)
     _LABEL.pack_into(parcel, 0, kind, round, index, len(parts))
-    struct.pack_into(f"<{len(sizes)}q", parcel, _LABEL.size, *sizes)
+    struct.pack_into(f"<{len(sizes)}q", parcel, _HEAD, *sizes)
     view = memoryview(parcel)
     for start, part in zip(starts, parts, strict=True):
         view[start : start + part.nbytes] = part
@@ -66,10 +84,22 @@ def label(parcel: bytearray) -> Label:
     return Label(Kind(kind), round_, index)
 
 
+def stamp(parcel: bytearray, work: Work) -> bytearray:
+    """The same parcel, with when and where it was worked out."""
+    _WORK.pack_into(parcel, _LABEL.size, *work)
+    return parcel
+
+
+def work(parcel: bytearray) -> Work | None:
+    """What `stamp` wrote; None on a parcel that no worker stamped."""
+    found = Work(*_WORK.unpack_from(parcel, _LABEL.size))
+    return found if found.worker else None
+
+
 def unpack(parcel: bytearray) -> Any:
     """The content; its arrays are views of the parcel."""
     count = _LABEL.unpack_from(parcel)[3]
-    sizes = struct.unpack_from(f"<{count}q", parcel, _LABEL.size)
+    sizes = struct.unpack_from(f"<{count}q", parcel, _HEAD)
     starts, _ = _starts(sizes)
     view = memoryview(parcel)
     head, *buffers = (view[start : start + size] for start, size in zip(starts, sizes, strict=True))
@@ -116,7 +146,7 @@ def _fill(descriptor: int, target: bytearray) -> None:
 
 def _starts(sizes: list[int] | tuple[int, ...]) -> tuple[list[int], int]:
     """Where each part begins, and the length of the whole."""
-    position = _LABEL.size + _SIZE.size * len(sizes)
+    position = _HEAD + _SIZE.size * len(sizes)
     starts: list[int] = []
     for size in sizes:
         position = -(-position // _ALIGNMENT) * _ALIGNMENT

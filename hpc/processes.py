@@ -9,6 +9,7 @@ from hpc import parcel, stop
 from hpc.parcel import Kind
 from hpc.pool import Pool
 from hpc.task_failure import TaskFailure
+from hpc.timeline import Timeline
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,6 +25,7 @@ class ProcessExecutor:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        self.timeline = Timeline()
         self._pool = Pool(workers)
         self._round = 0
 
@@ -50,6 +52,7 @@ class ProcessExecutor:
                         handed_out += 1
                     for message in self._pool.collect(0.0 if stopping else REACTION_TIME_S):
                         index = parcel.label(message).task
+                        self.timeline.note(index, parcel.work(message))
                         results[index] = parcel.unpack(message)
                         ended += 1
                         if on_result is not None:

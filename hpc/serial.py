@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 from hpc import stop
+from hpc.parcel import Work
 from hpc.task_failure import TaskFailure, attempt
+from hpc.timeline import Timeline
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,6 +23,9 @@ class SerialExecutor:
     is_root: bool = True
     kind: Literal["serial", "processes", "mpi"] = "serial"
 
+    def __init__(self) -> None:
+        self.timeline = Timeline()
+
     def map(
         self,
         function: Callable[[T], R],
@@ -30,7 +37,9 @@ class SerialExecutor:
         results: list[R | TaskFailure] = []
         for index, task in enumerate(tasks):
             stop.check()
+            began_ns, ticks_ns = time.time_ns(), time.perf_counter_ns()
             result = attempt(function, index, task)
+            self.timeline.note(index, Work(began_ns, time.perf_counter_ns() - ticks_ns, 0, os.getpid()))
             results.append(result)
             if on_result is not None:
                 with stop.deferred():

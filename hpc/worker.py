@@ -6,13 +6,14 @@ import ctypes
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from hpc import parcel
-from hpc.parcel import Kind
+from hpc import launch, parcel
+from hpc.parcel import Kind, Work
 from hpc.task_failure import TaskFailure, attempt
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -35,6 +36,8 @@ def work(connection: Connection, parent: int) -> None:
 
 def _serve(stream: int) -> None:
     function: Callable[[Any], Any] | None = None
+    launched = launch.announced()  # the rank's environment is its workers' as well
+    rank = launched.rank if launched is not None else 0
     while True:
         message = parcel.receive(stream)
         kind, round_, index = parcel.label(message)
@@ -46,7 +49,9 @@ def _serve(stream: int) -> None:
                 answer = parcel.pack(Kind.BROKEN, traceback.format_exc(), round=round_)
         else:
             assert function is not None, "a task came before its function"
+            began_ns, ticks_ns = time.time_ns(), time.perf_counter_ns()
             answer = _answer(function, message, round_, index)
+            parcel.stamp(answer, Work(began_ns, time.perf_counter_ns() - ticks_ns, rank, os.getpid()))
         del message
         parcel.send(stream, answer)
         sys.stdout.flush()

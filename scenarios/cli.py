@@ -73,6 +73,9 @@ def run(
     processes: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; left out: all granted cores, or one per MPI rank.")
     ] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="Write when each task ran on which rank, for ui.perfetto.dev, e.g. trace.json.")
+    ] = None,
 ) -> int:
     """Run a scenario: result as Zarr, report as one HTML page, answer in the terminal."""
     from scenarios.scenario import Scenario
@@ -84,9 +87,11 @@ def run(
     from scenarios import job
 
     try:
-        return job.run(asked, out=out, overwrite=overwrite, resume=resume, dry_run=dry_run, processes=processes)
+        return job.run(
+            asked, out=out, overwrite=overwrite, resume=resume, dry_run=dry_run, processes=processes, timeline=timeline
+        )
     except Stopped as stopped:
-        given = {"--out": out, "--members": members, "--seed": seed, "--processes": processes}
+        given = {"--out": out, "--members": members, "--seed": seed, "--processes": processes, "--timeline": timeline}
         options = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
         again = shlex.join(["twin", "run", scenario, *options, "--resume"])
         raise Stopped(stopped.signal_number, f"{stopped} What is finished is kept; to go on:\n  {again}") from stopped

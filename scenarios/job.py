@@ -26,6 +26,7 @@ from scenarios.arm import Arm
 from scenarios.binding_stage import AssociationRunner, Binding
 from scenarios.build import Build, build
 from scenarios.cell_runner import CellRunner
+from scenarios.clocks import Clocks, check_timeline
 from scenarios.cohort import Cohort
 from scenarios.emulation import answers, emulator_card
 from scenarios.evidence import evidence
@@ -56,6 +57,7 @@ def run(
     resume: bool = False,
     dry_run: bool = False,
     processes: int | None = None,
+    timeline: Path | None = None,
 ) -> int:
     """Run a scenario; returns the exit code: 0 done, 3 done but some tasks set aside.
 
@@ -66,6 +68,7 @@ def run(
         resume: go on with a run that was stopped.
         dry_run: tell tasks, time and disk; write nothing.
         processes: worker processes; None: all granted cores, or one per MPI rank.
+        timeline: where the timeline of all ranks goes, for Perfetto; written of a run that was stopped or failed, too.
 
     Raises:
         InputError, UnsupportedFeature, hpc.HpcError: refused; nothing was written.
@@ -87,13 +90,15 @@ def run(
             print(forecast(build(scenario), executor.workers, place))
             return DONE
         place.check(overwrite=overwrite or (resume and place.under_way))
+        if timeline is not None:
+            check_timeline(timeline, replace=overwrite or resume)
         built = build(scenario)
         emulator = emulator_card(built)
         place.prepare()
         tidy(place.result)
         with Journal(place.journal, result.fingerprint(scenario), fresh=overwrite) as journal:
             try:
-                return _Run(built, emulator, executor, journal, place).lead()
+                return _Run(built, emulator, executor, journal, place, timeline).lead()
             except (InputError, UnsupportedFeature):
                 if not len(journal):  # refused late, with nothing worth keeping: leave nothing behind
                     journal.remove()
@@ -105,12 +110,20 @@ class _Run:
     """A run under way on the root."""
 
     def __init__(
-        self, built: Build, emulator: EmulatorCard | None, executor: Executor, journal: Journal, place: Place
+        self,
+        built: Build,
+        emulator: EmulatorCard | None,
+        executor: Executor,
+        journal: Journal,
+        place: Place,
+        timeline: Path | None = None,
     ) -> None:
         self.built, self.emulator = built, emulator
         self.executor, self.journal, self.place = executor, journal, place
         self.scenario = built.scenario
-        self.progress = Progress(place.log, plain=executor.kind == "mpi")
+        self.timeline, self.clocks = timeline, Clocks()
+        workers = (executor.workers, "ranks" if executor.kind == "mpi" else "workers")
+        self.progress = Progress(place.log, plain=executor.kind == "mpi", workers=workers, clocks=self.clocks)
         self.begun = time.monotonic()
         self.set_aside: list[str] = []
 
@@ -123,6 +136,10 @@ class _Run:
             if not isinstance(error, Stopped):
                 self.progress.say(traceback.format_exc(), aloud=False)
             raise
+        finally:
+            if self.timeline is not None:
+                about = {"title": self.scenario.title, "kakehashi": twin.__version__, **self._run_attributes()}
+                self.clocks.write(self.timeline, about={k: v for k, v in about.items() if k != "run_utilisation"})
 
     def _lead(self) -> int:
         scenario, arms = self.scenario, self.scenario.arms()
@@ -195,6 +212,7 @@ class _Run:
                 recorded=lambda arrays, _: dict(arrays),
                 lost=_no_substitute,
                 done=lambda *_: stage.advance(),
+                worked=stage.worked,
             )
             met = binding_stage.encounters(runner, found)
             stage.found = (
@@ -226,6 +244,7 @@ class _Run:
                 recorded=CellCourses.from_record,
                 lost=lambda position, failure: lost(tasks[position], self.scenario, failure, runner.arms),
                 done=done,
+                worked=stage.worked,
             )
             stage.found = what
         self.set_aside += [text for one in courses for text in one.broken]
@@ -241,6 +260,7 @@ class _Run:
         recorded: Callable[[Mapping[str, NDArray[Any]], Any], R],
         lost: Callable[[int, TaskFailure], R],
         done: Callable[[int, R], None],
+        worked: Callable[[float], None],
     ) -> list[R]:
         """Results of all tasks in their order: from the journal, or run now and written there as each ends.
 
@@ -249,6 +269,7 @@ class _Run:
             record, recorded: a result as arrays and note, and back.
             lost: what stands for a task that failed; it is not written, so that `--resume` tries it again.
             done: told of each result, in no order.
+            worked: told before that how long the task ran [s], where it ran now.
 
         Raises:
             SimulationError: every task failed.
@@ -264,6 +285,8 @@ class _Run:
 
         def ended(index: int, outcome: R | TaskFailure) -> None:
             position = todo[index]
+            if (span := self.executor.timeline.last) is not None and span.task == index:
+                worked(span.took_s)
             if isinstance(outcome, TaskFailure):
                 failures.append(outcome)
                 self.progress.say(outcome.traceback, aloud=False)
@@ -273,7 +296,10 @@ class _Run:
                 found[position] = outcome
             done(position, found[position])
 
-        self.executor.map(function, [tasks[position] for position in todo], on_result=ended)
+        try:
+            self.executor.map(function, [tasks[position] for position in todo], on_result=ended)
+        finally:
+            self.clocks.tasks([keys[position] for position in todo], self.executor.timeline.take())
         if failures and len(failures) == len(tasks):
             raise SimulationError(f"every task failed; the first: {failures[0]}")
         return [found[position] for position in range(len(tasks))]
@@ -321,6 +347,7 @@ class _Run:
             "run_workers": self.executor.workers,
             "run_seconds": round(time.monotonic() - self.begun, 2),
             **{f"run_seconds_{name}": round(seconds, 2) for name, seconds in self.progress.seconds.items()},
+            **self.clocks.attributes(self.executor.workers),
         }
 
     def _end(self) -> int:

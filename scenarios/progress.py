@@ -1,4 +1,4 @@
-"""How far a run is: a bar per scale on a terminal, plain lines elsewhere, and a log beside the result."""
+"""How far a run is, all ranks together: a bar per scale on a terminal, plain lines elsewhere, and a log beside the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from scenarios.clocks import Clocks
 
 _QUIET_S = 10.0  # between two plain lines of one stage
 
@@ -21,6 +24,9 @@ class Stage:
         self.done = 0
         self.found = ""
         """What is said when it ends."""
+        self.tasks = 0
+        self.worked_s = 0.0
+        self._resumed = 0
         self._begun = self._said = time.monotonic()
         self._bar: Any = None
 
@@ -33,6 +39,27 @@ class Stage:
         """So much more is done."""
         self.done += amount
         self._progress.moved(self)
+
+    def worked(self, seconds: float) -> None:
+        """A worker ended a task that took so long; `advance` follows."""
+        if not self.tasks:
+            self._resumed = self.done  # from the journal, at no cost: no measure of what is left
+        self.tasks += 1
+        self.worked_s += seconds
+
+    @property
+    def pace(self) -> str:
+        """Tasks a second, how many workers compute, and how long it will take; empty before the first task has ended."""
+        passed = self.seconds
+        if not self.tasks or passed <= 0.0:
+            return ""
+        said = [f"{self.tasks / passed:,.3g} tasks/s"]
+        workers, noun = self._progress.workers
+        if workers > 1:
+            said.append(f"{min(self.worked_s / passed, workers):.1f} of {workers:,} {noun} busy")
+        if self._resumed < self.done < self.total:
+            said.append(f"{_duration(passed * (self.total - self.done) / (self.done - self._resumed))} left")
+        return ", ".join(said)
 
     def quiet(self) -> bool:
         """Whether a plain line was said a moment ago; if not, one is said now."""
@@ -50,12 +77,23 @@ class Progress:
         log: file that keeps what is said, with times; None: kept nowhere.
         stream: where to say it; standard output by default.
         plain: lines even on a terminal: `mpiexec` shows one to its ranks, and passes on what they write as it comes.
+        workers: how many compute, and what they are called.
+        clocks: told of each stage when it ends.
     """
 
-    def __init__(self, log: Path | None = None, stream: TextIO | None = None, *, plain: bool = False) -> None:
+    def __init__(
+        self,
+        log: Path | None = None,
+        stream: TextIO | None = None,
+        *,
+        plain: bool = False,
+        workers: tuple[int, str] = (1, "workers"),
+        clocks: Clocks | None = None,
+    ) -> None:
         self._log = log
         self._stream = stream or sys.stdout
         self._moving = self._stream.isatty() and not plain
+        self.workers, self._clocks = workers, clocks
         self.seconds: dict[str, float] = {}
         self._bars: Any = None
 
@@ -80,7 +118,7 @@ class Progress:
             what: what is done, as users say it.
             total: how many steps.
         """
-        stage = Stage(self, name, what, total)
+        stage, began_s = Stage(self, name, what, total), time.time()
         if self._moving and total > 1:
             with self._bar(stage):
                 yield stage
@@ -89,26 +127,42 @@ class Progress:
                 self.say(f"{name:9} {what} …")
             yield stage
         self.seconds[name] = self.seconds.get(name, 0.0) + stage.seconds
+        if self._clocks is not None:
+            self._clocks.stage(name, what, began_s, stage.seconds)
         self.say(f"{name:9} {stage.found or what} ({stage.seconds:.1f} s)")
 
     def moved(self, stage: Stage) -> None:
         """A stage went on."""
         if self._bars is not None:
-            self._bars.update(self._bars.task_ids[-1], completed=stage.done)
+            self._bars.update(self._bars.task_ids[-1], completed=stage.done, pace=stage.pace)
         elif not stage.quiet():
-            self.say(f"{stage.name:9} {stage.done:,} of {stage.total:,} ({stage.done / stage.total:.0%})")
+            pace = f", {stage.pace}" if stage.pace else ""
+            self.say(f"{stage.name:9} {stage.done:,} of {stage.total:,} ({stage.done / stage.total:.0%}){pace}")
 
     @contextmanager
     def _bar(self, stage: Stage) -> Iterator[None]:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bars
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[pace]}"),
+        )
         with Bars(*columns, console=Console(file=self._stream), transient=True) as bars:
             self._bars = bars
-            bars.add_task(f"{stage.name:9} {stage.what}", total=stage.total)
+            bars.add_task(f"{stage.name:9} {stage.what}", total=stage.total, pace="")
             try:
                 yield
             finally:
                 self._bars = None
+
+
+def _duration(seconds: float) -> str:
+    """A time ahead, no more exact than it is known."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes // 60:.0f} h {minutes % 60:02.0f} min"

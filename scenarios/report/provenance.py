@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from scenarios.report import utilisation
 from scenarios.report.contents import Contents
 from scenarios.report.figure import Figure, Panel, label
 from scenarios.report.markup import element
@@ -29,7 +30,7 @@ def _run(contents: Contents) -> list[object]:
     times: dict[str, float] = {}
     rest: dict[str, object] = {}
     for key, value in contents.dataset.attrs.items():
-        if str(key).startswith("run_"):
+        if str(key).startswith("run_") and key not in (utilisation.ATTRIBUTE, "run_busy"):
             _sort(str(key).removeprefix("run_"), contents.data(str(key)) if _is_json(value) else value, times, rest)
     total = [name for name in times if name in ("total", "wall", "all")]
     bars = {name: value for name, value in times.items() if name not in total}
@@ -49,6 +50,7 @@ def _run(contents: Contents) -> list[object]:
         alt = "Wall time per scale: " + ", ".join(f"{name} {seconds(bars[name])}" for name in bars)
         panel = Panel("Wall time per scale", (trace,), layout, height=90 + 30 * len(names), wide=True)
         parts.append(Figure(id="run-times", alt=alt, panels=(panel,)).html())
+    parts += utilisation.parts(contents)
     rest = {**{f"{name} wall time": seconds(times[name]) for name in total}, **rest}
     parts += [definitions(rest)] if rest else []
     return parts
