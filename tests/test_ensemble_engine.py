@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
+from mass_action import networks
 from shared_data import shared
 
 from simulators.reaction import EnsembleEngine, RoadRunnerEngine, Status, rodas5p
@@ -106,21 +106,6 @@ def test_held_clock_stands_still() -> None:
     x, p = engine.start({}, members=1, time=0.0)
     run = engine.run(x, p, [0.0, 100.0], rtol=1e-8, atol=1e-10, held=True)
     assert run.values[0, 1, 0] == pytest.approx(1.0, rel=1e-8)
-
-
-@st.composite
-def networks(draw: st.DrawFn) -> str:
-    """A closed random mass-action network of up to five species."""
-    size = draw(st.integers(2, 5))
-    names = [f"S{i}" for i in range(size)]
-    lines = [f"{n} = {draw(st.floats(0.1, 3.0)):.3g}" for n in names]
-    for number in range(draw(st.integers(1, 6))):
-        order = draw(st.integers(1, 2))  # as many molecules on both sides: the total is kept, nothing blows up
-        sides = [draw(st.lists(st.sampled_from(names), min_size=order, max_size=order)) for _ in range(2)]
-        rate = draw(st.floats(-2.0, 2.0))
-        lines.append(f"J{number}: {' + '.join(sides[0])} -> {' + '.join(sides[1])}; k{number}*{'*'.join(sides[0])}")
-        lines.append(f"k{number} = {10.0**rate:.3g}")
-    return "\n".join(lines)
 
 
 @settings(max_examples=20, deadline=None)

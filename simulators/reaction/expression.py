@@ -30,7 +30,7 @@ _COMMUTATIVE: Final = frozenset({"add", "mul", "eq", "ne", "and", "or", "xor", "
 _LOGIC: Final = frozenset({"and", "or", "xor", "not"})
 STEPPED: Final = RELATIONS | {"floor", "ceil", "quotient"}
 """Operators whose value jumps where their arguments pass certain points."""
-_FLAT: Final = STEPPED | _LOGIC | {"factorial"}
+FLAT: Final = STEPPED | _LOGIC | {"factorial"}
 """Operators whose derivative is zero wherever it exists."""
 
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
@@ -314,7 +314,7 @@ class Graph:
     def _chain(self, node: Node, by: Node) -> Node:
         """The chain rule for one operation, its arguments' derivatives being known."""
         op, args = self.op[node], self.args[node]
-        if op in _FLAT:
+        if op in FLAT:
             return self.const(0.0)
         d = [self.const(1.0) if a == by else self._derivatives.get((a, by), self.const(0.0)) for a in args]
         a = args[0]

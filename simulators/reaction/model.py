@@ -24,6 +24,7 @@ from twin.errors import InputError, UnsupportedFeature
 if TYPE_CHECKING:
     import xarray
 
+    from simulators.reaction.field import Field
     from simulators.reaction.flux_balance import FluxProblem
     from simulators.reaction.stochastic import StochasticCourse
 
@@ -222,6 +223,12 @@ class ReactionModel:
         flags = {"flag_values": [int(b) for b in FoundBy], "flag_meanings": " ".join(b.name.lower() for b in FoundBy)}
         data["found_by"] = xarray.DataArray(found.found_by, dims="member", attrs=flags)
         return data
+
+    def field(self) -> Field:
+        """The rates of change as a torch function `f(t, x_MS, p_MP) -> dx_MS` that can be differentiated; see `Field`."""
+        from simulators.reaction.field import Field
+
+        return Field(self)
 
     @cached_property
     def _stochastic_courses(self) -> dict[tuple[int, ...], StochasticCourse]:
