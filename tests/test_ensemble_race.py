@@ -10,8 +10,8 @@ import tellurium
 from typer.testing import CliRunner
 
 from scenarios.cli import app
-from scenarios.commands import ensemble_race
-from scenarios.commands.ensemble_race import Settings
+from scenarios.commands import ensemble_race, race_members
+from scenarios.commands.race_members import Settings
 from simulators.reaction import contender
 from simulators.reaction.contender import Ensemble, Fault, Lane, Lap
 from simulators.reaction.lanes import OPCODES, dot, signed_sum
@@ -41,7 +41,7 @@ def problem(folder: Path) -> Path:
 
 def test_members_of_a_petab_problem_follow_its_liveliest_condition(tmp_path: Path) -> None:
     problem(tmp_path)
-    course = ensemble_race.course(tmp_path, Settings())
+    course = race_members.course(tmp_path, Settings())
     assert (course.condition, course.end) == ("moving", 6.0)
     assert course.nominal == {"k": 0.25, "A0": 4.0}  # `scale` bears on nothing that is simulated
     few, many = course.members(3, Settings()), course.members(2000, Settings())
@@ -53,7 +53,7 @@ def test_members_of_a_petab_problem_follow_its_liveliest_condition(tmp_path: Pat
 
 
 def test_contenders_give_the_closed_form(tmp_path: Path) -> None:
-    ensemble = ensemble_race.course(problem(tmp_path), Settings()).members(20, Settings())
+    ensemble = race_members.course(problem(tmp_path), Settings()).members(20, Settings())
     a, b = ensemble.species.index("A"), ensemble.species.index("B")
     expected = ensemble.given["A"][:, None] * np.exp(-ensemble.given["k"][:, None] * ensemble.times)
     for engine in (contender.Ours, contender.RoadRunner):
@@ -77,7 +77,7 @@ class Ends:
 
 
 def test_a_crash_and_a_slow_lap_are_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ensemble = ensemble_race.course(problem(tmp_path), Settings()).members(2, Settings())
+    ensemble = race_members.course(problem(tmp_path), Settings()).members(2, Settings())
     lane = Lane("roadrunner", ensemble)
     try:
         assert lane.prepare(60.0) is None

@@ -125,10 +125,23 @@ def ensemble(
     settings = ensemble_race.Settings(
         sigma=sigma, seed=seed, seconds=seconds, limit_s=limit, repeats=repeats, until=until
     )
-    found = ensemble_race.run(models, settings)
-    if json is not None:
-        ensemble_race.write(json, found)
+    found = ensemble_race.run(models, settings, json=json)
     print("\n".join(ensemble_race.table(found)))
+
+
+@app.command()
+def store(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="As those of `twin bench ensemble`.")],
+    out: Annotated[Path, typer.Option(help="Where the store is put.")],
+    members: Annotated[int, typer.Option(min=1, help="How many.")] = 100_000,
+    points: Annotated[int, typer.Option(min=2, help="Output times.")] = 50,
+    threads: Annotated[int, typer.Option(min=1, help="How many share the work.")] = len(os.sched_getaffinity(0)),
+) -> None:
+    """How much memory an ensemble takes that is streamed to Zarr, and how long it runs."""
+    from scenarios.commands.store_cost import lines
+
+    for line in lines(model, out, members=members, points=points, threads=threads):
+        print(line)
 
 
 @app.command()

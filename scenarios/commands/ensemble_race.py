@@ -11,24 +11,20 @@ Legend: `M` members, `T` times, `S` species.
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from json import dumps
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from simulators.reaction.contender import Ensemble, Fault, Lane, Lap
-from simulators.reaction.model import ReactionModel
-from simulators.reaction.petab import PetabProblem
-from twin.errors import InputError
-from twin.seeds import stream
+from scenarios.commands.race_members import POINTS, Settings, course
+from simulators.reaction.contender import Fault, Lane, Lap
 
 FLOOR: Final = 1e-3
 """What is added to a species' greatest reference value; also absolute tolerance / relative tolerance of all engines."""
@@ -39,146 +35,27 @@ PEER_RTOLS: Final = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 OUR_RTOLS: Final = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8, 1e-9)
 STATED: Final = 1e-6
 """The peer's tolerance at which the ratio is stated: RoadRunner's default."""
-POINTS: Final = 51
 CRASHED: Final = 0.1
 """What a crash of ours counts."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How the race is run.
+def race(
+    path: Path,
+    settings: Settings,
+    found: dict[str, Any],
+    *,
+    report: Any = print,
+    keep: Callable[[], None] = lambda: None,
+) -> None:
+    """Measure everything on one model.
 
-    Attributes:
-        sigma: standard deviation of the logarithm of each parameter around its nominal value.
-        seconds: what RoadRunner may take for its members at one tolerance; this chooses how many there are.
-        limit_s: when a lap is given up.
-        repeats: laps of ours and of each peer's fast ones; the fastest counts.
+    Args:
+        found: what is filled in, lap by lap, as JSON.
+        keep: called after every lap, to save what is there.
     """
-
-    sigma: float = 0.3
-    seed: int = 1
-    seconds: float = 5.0
-    limit_s: float = 600.0
-    repeats: int = 2
-    until: float | None = None
-    least: int = 32
-    most: int = 4096
-    peers: tuple[str, ...] = ("roadrunner", "bngsim")
-
-
-@dataclass(frozen=True)
-class Course:
-    """A model's members.
-
-    Attributes:
-        condition: which one, in words.
-        end: until when.
-        nominal: parameters that are spread → their nominal values. Of PEtab, those that a fit estimates: spreading
-            stoichiometric ratios and the like would make members that no cell can be.
-        overrides: what is the same for all members: a number, or the name of a parameter of `nominal` to follow.
-    """
-
-    model: ReactionModel
-    path: Path
-    condition: str
-    end: float
-    nominal: Mapping[str, float]
-    overrides: Mapping[str, float | str] = field(default_factory=dict[str, "float | str"])
-
-    def start(self, count: int, settings: Settings) -> tuple[dict[str, Any], Any, Any]:
-        """What is given by name, states `[M, S]` and constants `[M, P]` at the start."""
-        model, network = self.model, self.model.network
-        drawn = {
-            name: value * np.exp(settings.sigma * stream(settings.seed, "race", name).standard_normal(count))
-            for name, value in self.nominal.items()
-        }
-        known = {*model.parameters, *model.species}
-        given = {name: values for name, values in drawn.items() if name in known}
-        for name, value in self.overrides.items():
-            given[name] = drawn[value] if isinstance(value, str) else np.full(count, value)
-        symbols: dict[str, Any] = {}
-        for name, values in given.items():  # species are given as concentrations unless their id means an amount
-            whole, size = network.initials.get(name, (True, 0))
-            symbols[network.starts.get(name, name)] = values if whole else (values, size)
-        x, p = network.start(symbols, members=count, time=0.0)
-        return given, x, p
-
-    def members(self, count: int, settings: Settings) -> Ensemble:
-        """An ensemble; its first members are those of a smaller one."""
-        model, network = self.model, self.model.network
-        given, x, p = self.start(count, settings)
-        parameters = [n for n in model.parameters if network.observables[n].kind == "parameter"]
-        nodes = [[network.observables[n].value for n in parameters]]
-        nodes += [[network.observables[n].amount for n in model.species]]
-        nodes += [[network.observables[n].concentration for n in model.species]]
-        values, amounts, concentrations = (network.evaluate(some, x, p, 0.0) for some in nodes)
-        times = np.linspace(0.0, self.end, POINTS)
-        ruled = frozenset(model.species) - {*network.state_names, *network.constant_names}
-        return Ensemble(self.path, times, given, parameters, values, model.species, amounts, concentrations, ruled)
-
-
-def course(path: Path, settings: Settings) -> Course:
-    """The members of an SBML file (its own values) or a PEtab problem (the condition in which most species move).
-
-    Raises:
-        InputError: not a model or a problem that can be read.
-    """
-    if path.is_dir() or path.suffix in (".yaml", ".yml"):
-        problem = PetabProblem.read(path)
-        model = ReactionModel.read(problem.model)
-        known = {*model.parameters, *model.species}
-        for name in {n for cells in problem.conditions.values() for n in cells} - known:
-            raise InputError(f"{path}: a condition sets {name!r}, which the model does not have or computes by a rule.")
-        values = {n: v for n, v in problem.nominal.items() if v > 0.0 and n in problem.estimated}
-        read = {v for cells in problem.conditions.values() for v in cells.values() if isinstance(v, str)}
-        end = settings.until or max(problem.ends.values())
-        chosen = _liveliest(model, problem, known, end)
-        end = settings.until or problem.ends.get(chosen, end)
-        overrides: dict[str, float | str] = {n: v for n, v in problem.nominal.items() if n in known and n not in values}
-        for name, cell in problem.conditions[chosen].items():
-            overrides[name] = problem.nominal[cell] if isinstance(cell, str) and cell not in values else cell
-        nominal = {n: v for n, v in values.items() if n in known or n in read}
-        return Course(model, problem.model, chosen, end, nominal, overrides)
-    model = ReactionModel.read(path)
-    network = model.network
-    x, p = network.start({}, members=1, time=0.0)
-    free = [n for n in model.parameters if n in network.constant_names and network.observables[n].kind == "parameter"]
-    values = network.evaluate([network.observables[n].value for n in free], x, p, 0.0)[0]
-    nominal = {name: float(v) for name, v in zip(free, values, strict=True) if v > 0.0 and math.isfinite(v)}
-    hour = {"second": 3600.0, "s": 3600.0, "minute": 60.0, "min": 60.0}.get(network.time_units, 100.0)
-    return Course(model, path, "the model's own values", settings.until or hour, nominal)
-
-
-def _liveliest(model: ReactionModel, problem: PetabProblem, known: set[str], end: float) -> str:
-    """The condition under which most species move by more than 1 % of their greatest value; of equal ones the first."""
-    names = list(problem.conditions)
-    tables: dict[str, np.ndarray] = {}
-    base = {n: v for n, v in problem.nominal.items() if n in known}
-    # a cell that is empty means the model's own value: conditions that set the same names run together
-    best, moved = names[0], -1
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for name in names:
-        groups.setdefault(tuple(problem.conditions[name]), []).append(name)
-    for columns, some in groups.items():
-        tables = {n: np.full(len(some), v) for n, v in base.items()}
-        for column in columns:
-            cells = [problem.conditions[name][column] for name in some]
-            tables[column] = np.array([problem.nominal[c] if isinstance(c, str) else c for c in cells])
-        data = model.simulate(np.linspace(0.0, end, 21), parameters=tables, select=model.species, rtol=1e-5, threads=1)
-        values = np.stack([data[f"{n}_" if n in data.dims else n].values for n in model.species], axis=2)
-        span = values.max(axis=1) - values.min(axis=1)
-        counts = (span > 0.01 * np.abs(values).max(axis=1) + 1e-300).sum(axis=1)
-        for name, count in zip(some, counts, strict=True):
-            if count > moved or (count == moved and names.index(name) < names.index(best)):
-                best, moved = name, int(count)
-    return best
-
-
-def race(path: Path, settings: Settings, *, report: Any = print) -> dict[str, Any]:
-    """Everything measured on one model, as JSON."""
     track = course(path, settings)
     label = track.path.stem.removeprefix("model_")
-    about = {
+    found |= {
         "model": label, "file": track.path.name, "condition": track.condition, "end": track.end, "points": POINTS,
         "species": len(track.model.species), "states": len(track.model.network.states),
         "parameters_spread": len(track.nominal), "sigma": settings.sigma, "seed": settings.seed,
@@ -187,14 +64,16 @@ def race(path: Path, settings: Settings, *, report: Any = print) -> dict[str, An
     peers = [n for n in settings.peers if n == "roadrunner" or importlib.util.find_spec(n) is not None]
     lanes: dict[str, Lane] = {name: Lane(name, most) for name in ("kakehashi", *peers)}
     try:
-        return about | _measured(lanes, settings, report)
+        _measure(lanes, settings, found, report, keep)
     finally:
         for lane in lanes.values():
             lane.close()
 
 
-def _measured(lanes: Mapping[str, Lane], settings: Settings, report: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"engines": {}}
+def _measure(
+    lanes: Mapping[str, Lane], settings: Settings, found: dict[str, Any], report: Any, keep: Callable[[], None]
+) -> None:
+    found["engines"] = {}
     for name, lane in lanes.items():
         problem = lane.prepare(settings.limit_s)
         found["engines"][name] = {"preparation_s": lane.preparation_s, "version": lane.version, "laps": []}
@@ -237,8 +116,9 @@ def _measured(lanes: Mapping[str, Lane], settings: Settings, report: Any) -> dic
     found["reference_members"] = int(fine.sum())
 
     def laps(lane: Lane, rtols: Sequence[float], count: int) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = found["engines"][lane.name]["laps"]
         for rtol in rtols:
+            keep()
             best: Lap | None = None
             for _ in range(settings.repeats):
                 lap = lane.run(count, rtol, rtol * FLOOR, settings.limit_s)
@@ -268,18 +148,18 @@ def _measured(lanes: Mapping[str, Lane], settings: Settings, report: Any) -> dic
         return entries
 
     least: dict[str, float] = {}
-    for name, lane in lanes.items():
+    for lane in lanes.values():
         if lane is ours:
             continue
-        entries = found["engines"][name]["laps"] = laps(lane, PEER_RTOLS, peer_members)
+        entries = laps(lane, PEER_RTOLS, peer_members)
         errors = [e["error"] for e in entries if e.get("error") is not None]
         if errors:
             least["error"] = min(least.get("error", math.inf), *errors)
-    found["engines"]["kakehashi"]["laps"] = laps(ours, OUR_RTOLS, members)
+    laps(ours, OUR_RTOLS, members)
     for name in lanes:
         if name != "kakehashi":
             found["engines"][name] |= compare(found["engines"]["kakehashi"], found["engines"][name])
-    return found
+    keep()
 
 
 def _error(values: Any, failed: Any, reference: Any, fine: Any) -> dict[str, float]:
@@ -349,13 +229,23 @@ def machine() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run(paths: Sequence[Path], settings: Settings, *, report: Any = print) -> dict[str, Any]:
-    """All models, one after the other, and geometric means."""
+def run(paths: Sequence[Path], settings: Settings, *, report: Any = print, json: Path | None = None) -> dict[str, Any]:
+    """All models, one after the other, and geometric means.
+
+    Args:
+        json: where everything is written, after every lap: a race that is cut short keeps what it has.
+    """
     begun = time.time()
     found: dict[str, Any] = {"schema": 1, "machine": machine(), "models": []}
+
+    def keep() -> None:
+        if json is not None:
+            write(json, found)
+
     for path in paths:
         report(str(path))
-        found["models"].append(race(path, settings, report=report))
+        found["models"].append({})
+        race(path, settings, found["models"][-1], report=report, keep=keep)
     found["geometric_mean"] = {}
     for name in ("roadrunner", "bngsim"):
         ratios = [m["engines"][name].get("ratio") for m in found["models"] if name in m["engines"]]
@@ -367,6 +257,7 @@ def run(paths: Sequence[Path], settings: Settings, *, report: Any = print) -> di
             }  # fmt: skip
     found["load_average_after"] = os.getloadavg()
     found["seconds"] = time.time() - begun
+    keep()
     return found
 
 
@@ -405,7 +296,9 @@ def table(found: Mapping[str, Any]) -> list[str]:
 def write(path: Path, found: Mapping[str, Any]) -> None:
     """Everything measured, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(dumps(found, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def steps(paths: Sequence[Path], members: int, rtol: float) -> list[str]:

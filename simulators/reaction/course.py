@@ -6,10 +6,7 @@ Legend: `M` members, `S` states, `P` constants, `T` times, `R` readouts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from threading import Event
-from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +16,14 @@ from simulators.reaction.delays import Histories, passages, remembered, with_his
 from simulators.reaction.engine import Floats, Run, Status
 from simulators.reaction.events import EventQueue, watched
 from simulators.reaction.expression import RELATIONS, Node
+from simulators.reaction.halt import Halt, deadline, shared_out
 from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES
 from simulators.reaction.network import CLOCK, Network, symbol_name
 from simulators.reaction.projection import Projection
 
 _AT_ONCE = 2048
-"""Members between two looks at the clock, per thread."""
+"""Members whose events are settled together, per thread."""
 
 _LOOKS = 1001
 """How often the integrator is stopped where relations follow the time to and fro."""
@@ -106,11 +104,10 @@ class Course:
             atol: absolute tolerance of the states, a number or `[M, S]`.
             threads: how many share the members; the bits do not depend on it.
             seed, first_member: of the order of simultaneous events with equal priorities.
-            time_limit_s: seconds after which no member is begun or taken up again; what is not done then is NaN, its
-                status `OUT_OF_TIME`. Which members these are depends on the machine.
+            time_limit_s: seconds after which members that are not done end: NaN, with status `OUT_OF_TIME`. Which
+                members these are depends on the machine.
         """
-        end = None if time_limit_s is None else monotonic() + time_limit_s
-        stopped = Event()
+        end, halt = deadline(time_limit_s), Halt()
         M, more = len(x), len(self.network.constants) - self._columns
         x = np.array(x, dtype=np.float64)
         p = np.concatenate((np.array(p, dtype=np.float64), np.zeros((M, more))), axis=1)
@@ -120,13 +117,14 @@ class Course:
             x=x, p=p, floor=np.ascontiguousarray(np.broadcast_to(np.asarray(atol, dtype=np.float64), x.shape)),
             t=np.full(M, times[0]), h=np.zeros(M), stop=np.full(M, np.inf), point=np.zeros(M, dtype=np.int64),
             status=np.where(fine, Status.FINE, Status.NOT_FINITE).astype(np.int8), steps=np.zeros(M, dtype=np.int64),
+            halt=halt.flag,
         )  # fmt: skip
         values = np.full((M, len(times), len(self.readouts)), np.nan)
         queue = EventQueue(self.network, x, p, times, seed=seed, first_member=first_member)
         past = None
         if self.network.delayed:
             past = Histories(
-                self.network, self._program, members, rtol=rtol, atol=float(np.min(members.floor, initial=1e-3)),
+                self.network, self._program, members, rtol=rtol, atol=members.floor.min(axis=1, initial=1e-3),
                 span=float(times[-1] - times[0]),
             )  # fmt: skip
         rows = np.flatnonzero(fine).astype(np.int64)
@@ -139,7 +137,7 @@ class Course:
                 past.begin(chosen)
             ended = going = chosen
             while len(going):
-                if stopped.is_set() or (end is not None and monotonic() > end):
+                if halt.called:
                     members.status[going] = Status.OUT_OF_TIME
                     return
                 changed = self._settle(members, queue, past, ended, looks)
@@ -152,12 +150,9 @@ class Course:
                 members.status[going] = Status.FINE
                 ended = going if past is None else going[past.close(going)]
 
-        parts = np.array_split(rows, max(threads if len(rows) > LANES else 1, -(-len(rows) // _AT_ONCE)))
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                list(pool.map(part, parts) if threads > 1 and len(parts) > 1 else map(part, parts))
-            finally:  # after an interruption the others end soon too
-                stopped.set()
+        threads = threads if len(rows) > LANES else 1
+        rounds = -(-len(rows) // (_AT_ONCE * threads))  # as many parts for every thread
+        shared_out(part, np.array_split(rows, max(1, rounds) * threads), threads=threads, halt=halt, end=end)
         members.x[members.status != Status.FINE] = np.nan
         values[members.status == Status.OUT_OF_TIME] = np.nan
         return Run(values=values, x=members.x, status=members.status)

@@ -113,11 +113,12 @@ class Histories:
         network: with histories.
         program: whose remembered nodes are `remembered(network)`.
         members: arrays that the integrator works on; coefficients are written into their constants.
+        atol: absolute tolerance of what is remembered, of each member `[M]`.
         span: how long the run lasts.
     """
 
     def __init__(
-        self, network: Network, program: LaneProgram, members: Members, *, rtol: float, atol: float, span: float
+        self, network: Network, program: LaneProgram, members: Members, *, rtol: float, atol: Floats, span: float
     ) -> None:
         self._network, self._program, self._members = network, program, members
         self._rtol, self._atol, self._span = rtol, atol, span
@@ -254,7 +255,7 @@ class Histories:
         left = self._left[m]
         v0, a0, b0 = left[:D], left[D : 2 * D] * h, left[2 * D :] * h * h
         v1, a1, b1 = right[:D], right[D : 2 * D] * h, right[2 * D :] * h * h
-        allowed = 10.0 * (self._atol + self._rtol * np.maximum(np.abs(v0), np.abs(v1)))
+        allowed = 10.0 * (self._atol[m] + self._rtol * np.maximum(np.abs(v0), np.abs(v1)))
         wrong = np.abs((a0 - a1) / 32 + (b0 + b1) / 64)  # degree 5 beside degree 3, in the middle
         ratio = float(np.max(wrong / allowed)) if np.isfinite(wrong).all() else 1.0
         shortest = 1e-9 * max(abs(end), abs(start), 1e-9)

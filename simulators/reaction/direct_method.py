@@ -29,6 +29,7 @@ _FINE: Final = int(Status.FINE)
 _TOO_MANY_STEPS: Final = int(Status.TOO_MANY_STEPS)
 _NOT_FINITE: Final = int(Status.NOT_FINITE)
 _NEGATIVE_RATE: Final = int(Status.NEGATIVE_RATE)
+_OUT_OF_TIME: Final = int(Status.OUT_OF_TIME)
 
 
 class Program(NamedTuple):
@@ -79,6 +80,7 @@ class Members(NamedTuple):
         t, stop: clock, and when the member must pause `[M]`.
         point: next output time; steps: reactions fired so far; status `[M]`.
         random: state of the generators `[M, 4]`.
+        halt: one number; as soon as it is not 0, whoever is not done ends as out of time.
     """
 
     x: Floats
@@ -90,6 +92,7 @@ class Members(NamedTuple):
     steps: NDArray[np.int64]
     status: NDArray[np.int8]
     random: NDArray[np.uint64]
+    halt: NDArray[np.uint8]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -167,6 +170,9 @@ def simulate(program: Any, members: Any, rows: Any, times: Any, max_steps: int, 
         now, k, steps, status = members.t[m], members.point[m], members.steps[m], _FINE
         stop, random, changes = members.stop[m], members.random[m], members.changes[m]
         while True:
+            if members.halt[0] != 0:
+                status = _OUT_OF_TIME
+                break
             total, least = 0.0, 0.0
             for j in range(reactions):
                 rate = registers[rates + j]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,8 +19,10 @@ from simulators.reaction.course import Course
 from simulators.reaction.engine import Floats, Status
 from simulators.reaction.network import Network, Observable
 from simulators.reaction.sbml import read_network
+from simulators.reaction.simulation import Quantity, Simulation, floors, granted, labelled
 from simulators.reaction.steady_state import FoundBy, refuse_restless, steady
-from twin.errors import InputError, UnsupportedFeature
+from simulators.reaction.store import Progress, refuse_taken, streamed
+from twin.errors import InputError
 
 if TYPE_CHECKING:
     import xarray
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
     from simulators.reaction.field import Field
     from simulators.reaction.flux_balance import FluxProblem
     from simulators.reaction.stochastic import StochasticCourse
-
-Quantity = Literal["concentration", "amount"]
-_DIMENSIONS = ("member", "time")
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class ReactionModel:
         seed: int | None = None,
         threads: int | None = None,
         store: str | Path | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
         max_steps: int = 100_000,
         time_limit_s: float | None = None,
     ) -> xarray.Dataset:
@@ -108,17 +110,21 @@ class ReactionModel:
             seed: of a stochastic run, of random numbers in the model, and of the order of simultaneous events; None: 0.
                 Member i draws from (seed, i) and nothing else.
             threads: how many share the members; None: all cores granted to this process.
-            store: for streaming to Zarr, which is not there yet: anything but None is refused.
+            store: a path: members are written to a Zarr store there while they are computed, some at a time, and memory
+                stays bounded however many there are. It appears when it is whole.
+            overwrite: whether a store that is there may be replaced.
+            progress: told of a store (members done, members in all) after each of its blocks.
             max_steps: most steps of one member; in a stochastic run most reactions that fire, 100 times as many.
-            time_limit_s: of engine `ensemble`: members that are not done then are NaN, and their status says so.
+            time_limit_s: members that are not done then are NaN, and their status says so (`reference` ends between two).
 
         Returns:
             Dims `(member, time)`, one variable per id (`time` and `member` get a trailing `_`), `units` in
             attributes, and `status(member)`: 0, or why the member is NaN. Of a model with constraints also
-            `constraint(member)`: 0, or the number of the first one that is broken at an output time.
+            `constraint(member)`: 0, or the number of the first one that is broken at an output time. Of a store, values
+            are read when they are asked for.
 
         Raises:
-            InputError: an unknown id, values of different lengths, times that do not ascend.
+            InputError: an unknown id, values of different lengths, times that do not ascend, a place that is taken.
             UnsupportedFeature: what the engine asked for does not run; nothing has run then.
         """
         if quantity not in ("concentration", "amount"):
@@ -127,47 +133,36 @@ class ReactionModel:
         chosen, why = self._engine(engine)
         shown = self._selected(select)
         given, count = self._given(parameters or {}, initial or {}, quantity, members)
-        if store is not None:
-            raise UnsupportedFeature("store", "store: streaming to Zarr is not there yet; leave `store` out.")
-        if chosen == "reference":
-            from simulators.reaction.reference import run_reference
-
-            by_id = {name: self._as_given(name, values, quantity) for name, values in (parameters or {}).items()}
-            by_id |= {name: self._as_given(name, values, quantity) for name, values in (initial or {}).items()}
-            values, status = run_reference(
-                self.source, self.network, by_id, when, shown, amounts=quantity == "amount", members=count, rtol=rtol,
-                atol=atol, max_steps=max_steps,
-            )  # fmt: skip
-            return self._dataset(when, shown, quantity, values, status, chosen, why)
-        if chosen == "stochastic":
-            counted = self._stochastic_course(
-                tuple(o.amount if quantity == "amount" else o.concentration for o in shown)
-            )
-            x, p = self.network.start(given, members=count, time=float(when[0]), seed=seed or 0)
-            run = counted.run(
-                x, p, when, seed=seed or 0, max_steps=100 * max_steps, threads=threads or _granted()
-            )  # fmt: skip
-            return self._dataset(when, shown, quantity, run.values, run.status, chosen, why)
-        if chosen != "ensemble":
-            raise UnsupportedFeature(f"engine {chosen}", f"engine={chosen!r} is not there yet; use 'ensemble'.")
-        constraints = self.network.constraints
-        course = self._course(
-            (
-                *(o.amount if quantity == "amount" else o.concentration for o in shown),
-                *(node for node, _ in constraints),
-            )
-        )
-        x, p = self.network.start(given, members=count, time=float(when[0]), seed=seed or 0)
-        run = course.run(
-            x, p, when, rtol=rtol, atol=self._floors(x, p, float(when[0]), atol), max_steps=max_steps,
-            threads=threads or _granted(), seed=seed or 0, time_limit_s=time_limit_s,
+        by_id = {**(parameters or {}), **(initial or {})}
+        simulation = Simulation(
+            network=self.network, source=self.source, times=when, shown=shown, quantity=quantity, given=given,
+            by_id={name: self._as_given(name, values, quantity) for name, values in by_id.items()},
+            engine=chosen, reason=why, rtol=rtol, atol=atol, seed=seed or 0, threads=threads or granted(),
+            max_steps=max_steps, apart=store is not None,
         )  # fmt: skip
-        data = self._dataset(when, shown, quantity, run.values, run.status, chosen, why)
-        if constraints:
-            broken = (run.values[:, :, len(shown) :] == 0.0).any(axis=1)
-            first = np.where(broken.any(axis=1), broken.argmax(axis=1) + 1, 0).astype(np.int16)
-            data["constraint"] = ("member", first, _constraint_flags([message for _, message in constraints]))
-        return data
+        if store is not None:
+            refuse_taken(Path(store), overwrite=overwrite)
+        end = None if time_limit_s is None else monotonic() + time_limit_s
+        course = self._reader(chosen, shown, quantity)
+
+        def part(first: int, last: int) -> xarray.Dataset:
+            return simulation.run(course, first, last, time_limit_s=None if end is None else end - monotonic())
+
+        if store is None:
+            return part(0, count)
+        return streamed(
+            part, members=count, values_per_member=len(when) * len(shown), path=Path(store), overwrite=overwrite,
+            progress=progress,
+        )  # fmt: skip
+
+    def _reader(self, engine: str, shown: Sequence[Observable], quantity: Quantity) -> Course | StochasticCourse | None:
+        """What integrates and reads `shown`, then (engine `ensemble`) the constraints; None: libRoadRunner does."""
+        if engine == "reference":
+            return None
+        nodes = tuple(o.amount if quantity == "amount" else o.concentration for o in shown)
+        if engine == "stochastic":
+            return self._stochastic_course(nodes)
+        return self._course((*nodes, *(node for node, _ in self.network.constraints)))
 
     def steady_state(
         self,
@@ -212,14 +207,15 @@ class ReactionModel:
         course = self._course(tuple(o.amount if quantity == "amount" else o.concentration for o in shown))
         x, p = self.network.start(given, members=count, time=time)
         found = steady(
-            course, x, p, time=time, floor=self._floors(x, p, time, atol), method=method, max_steps=max_steps,
-            threads=threads or _granted(),
+            course, x, p, time=time, floor=floors(self.network, x, p, time, atol), method=method, max_steps=max_steps,
+            threads=threads or granted(),
         )  # fmt: skip
         values = course.read(np.where(np.isfinite(found.x), found.x, 0.0), p, time)
         values[found.status != Status.FINE] = np.nan
-        data = self._dataset(
-            np.array([time]), shown, quantity, values[:, None, :], found.status, "steady state", f"method {method}"
-        ).isel(time=0, drop=True)
+        data = labelled(
+            self.network, np.array([time]), shown, quantity, values.T[:, :, None], found.status, "steady state",
+            f"method {method}",
+        ).isel(time=0, drop=True)  # fmt: skip
         flags = {"flag_values": [int(b) for b in FoundBy], "flag_meanings": " ".join(b.name.lower() for b in FoundBy)}
         data["found_by"] = xarray.DataArray(found.found_by, dims="member", attrs=flags)
         return data
@@ -328,65 +324,6 @@ class ReactionModel:
         what = "a reaction's rate" if known.kind == "reaction" else "given by a rule of the model"
         return f"{name!r} cannot be set: it is {what}; set what it is computed from."
 
-    def _floors(self, x: Floats, p: Floats, time: float, atol: float) -> Floats:
-        """Absolute tolerance of each state `[M, S]`: of amounts, that of the concentration times the size."""
-        floors = np.full_like(x, atol)
-        sized = [
-            (i, self.network.initials[n][1])
-            for i, n in enumerate(self.network.state_names)
-            if n in self.network.initials
-        ]
-        if sized:
-            sizes = self.network.evaluate([node for _, node in sized], x, p, time, **self._no_delay)
-            sizes = np.where(np.isfinite(sizes) & (sizes > 0), sizes, 1.0)
-            floors[:, [i for i, _ in sized]] *= sizes
-        return floors
-
-    @property
-    def _no_delay(self) -> dict[str, Any]:
-        return {item.name: np.float64(np.nan) for item in self.network.delayed}
-
-    def _dataset(
-        self,
-        times: Floats,
-        shown: Sequence[Observable],
-        quantity: Quantity,
-        values: Floats,
-        status: Any,
-        engine: str,
-        why: str,
-    ) -> xarray.Dataset:
-        import xarray
-
-        variables: dict[str, Any] = {}
-        for i, o in enumerate(shown):
-            name = f"{o.id}_" if o.id in _DIMENSIONS else o.id
-            attrs = {"units": o.amount_units if quantity == "amount" else o.concentration_units, "kind": o.kind}
-            if o.kind == "species":
-                attrs["quantity"] = quantity
-            variables[name] = (_DIMENSIONS, values[:, :, i], attrs)
-        meanings = " ".join(s.name.lower() for s in Status)
-        variables["status"] = (
-            "member", status,
-            {"flag_values": [int(s) for s in Status], "flag_meanings": meanings, "long_name": "why a member is NaN"},
-        )  # fmt: skip
-        return xarray.Dataset(
-            variables,
-            coords={
-                "member": np.arange(len(values)),
-                "time": ("time", times, {"units": self.network.time_units}),
-            },
-            attrs={"model": self.network.id, "engine": engine, "engine_reason": why},
-        )
-
-
-def _constraint_flags(messages: Sequence[str]) -> dict[str, Any]:
-    return {
-        "flag_values": list(range(len(messages) + 1)),
-        "messages": ["none is broken", *messages],
-        "long_name": "the first of the model's constraints that is broken at an output time",
-    }
-
 
 def _checked_times(times: Sequence[float] | Floats) -> Floats:
     when = np.asarray(times, dtype=np.float64)
@@ -398,9 +335,3 @@ def _checked_times(times: Sequence[float] | Floats) -> Floats:
 def _unknown(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, list(known), n=3)
     return f"no {name!r} in this model" + (f"; did you mean {' or '.join(near)}?" if near else ".")
-
-
-def _granted() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,8 @@ import libsbml
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.reaction.engine import Floats
+from simulators.reaction.engine import Floats, Status
+from simulators.reaction.halt import deadline, past
 from simulators.reaction.network import Network, Observable
 from simulators.reaction.roadrunner import roadrunner, separate, silent, status_of
 from simulators.reaction.source import document
@@ -40,12 +41,14 @@ def run_reference(
     rtol: float,
     atol: float,
     max_steps: int,
+    time_limit_s: float | None = None,
 ) -> tuple[Floats, NDArray[np.int8]]:
     """Values `[M, T, R]` and a `Status` `[M]`.
 
     Args:
         given: id → (values, a number or `[M]`; whether they are amounts); they replace initial assignments.
         amounts: whether species are returned as amounts.
+        time_limit_s: seconds after which no member is begun; its status is then `OUT_OF_TIME`.
 
     Raises:
         UnsupportedFeature: what libRoadRunner does not run.
@@ -60,7 +63,11 @@ def run_reference(
     values = np.full((members, len(times), len(shown)), np.nan)
     status = np.zeros(members, dtype=np.int8)
     runner: Any = None
+    end = deadline(time_limit_s)
     for m in range(members):
+        if past(end):
+            status[m:] = Status.OUT_OF_TIME
+            break
         if runner is None or given:
             _set(file.getModel(), {name: (np.broadcast_to(v, members)[m], whole) for name, (v, whole) in given.items()})
             with separate():

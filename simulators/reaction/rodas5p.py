@@ -65,7 +65,7 @@ DENSE: Final = np.array(
     ]
 )  # fmt: skip
 
-FINE, NOT_CONVERGED, TOO_MANY_STEPS, NOT_FINITE = 0, 1, 2, 3
+FINE, NOT_CONVERGED, TOO_MANY_STEPS, NOT_FINITE, OUT_OF_TIME = 0, 1, 2, 3, 7
 PAUSED: Final = 100
 """Status of a member that waits for its event: a switch of an event has turned, or its stop time has come."""
 _SMALLEST, _LARGEST, _SAFETY = 0.2, 6.0, 0.9
@@ -135,6 +135,7 @@ class Members(NamedTuple):
         stop: a time at which to pause `[M]`; infinite if none.
         point: the next output time `[M]`.
         status, steps: why a member ended, and how many steps it took in all `[M]`.
+        halt: one number; as soon as it is not 0, whoever is not done ends as out of time.
     """
 
     x: np.ndarray
@@ -146,6 +147,7 @@ class Members(NamedTuple):
     point: np.ndarray
     status: np.ndarray
     steps: np.ndarray
+    halt: np.ndarray = np.zeros(1, dtype=np.uint8)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -214,6 +216,10 @@ def integrate(
                     who[lane], fresh[lane], rejected[lane] = m, True, False
                     running += 1
         if running == 0:
+            return
+        if members.halt[0] != 0:
+            _halt(members, values, chosen[upcoming:])
+            _halt(members, values, who)
             return
         R[X : X + S * L] = x
         for lane in range(L):
@@ -448,6 +454,13 @@ def _fail(members, values, m, why):
     values[m, members.point[m] :, :] = np.nan
     members.x[m, :] = np.nan
     members.status[m] = why
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _halt(members, values, rows):
+    for m in rows:
+        if m >= 0:
+            _fail(members, values, m, OUT_OF_TIME)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from simulators.reaction import direct_method
 from simulators.reaction.engine import Floats, Run, Status
 from simulators.reaction.events import EventQueue, watched
 from simulators.reaction.expression import RELATIONS, STEPPED, Node
+from simulators.reaction.halt import Halt, deadline, shared_out
 from simulators.reaction.network import CLOCK, Network, Reaction, symbol_name
 from simulators.reaction.tape import Registers, instructions
 from twin.errors import UnsupportedFeature
@@ -99,6 +99,7 @@ class StochasticCourse:
         first_member: int = 0,
         max_steps: int = 10_000_000,
         threads: int = 1,
+        time_limit_s: float | None = None,
     ) -> Run:
         """Simulate from `times[0]`, where amounts are `x` and constants `p`, to the last time.
 
@@ -108,10 +109,12 @@ class StochasticCourse:
             seed, first_member: member i draws from (seed, first_member + i) and nothing else.
             max_steps: most reactions that a member may fire.
             threads: how many share the members; the bits do not depend on it.
+            time_limit_s: seconds after which members that are not done end: NaN, with status `OUT_OF_TIME`.
 
         Raises:
             UnsupportedFeature: an amount that reactions change, or a stoichiometry, is not a whole number.
         """
+        end, halt = deadline(time_limit_s), Halt()
         M = len(x)
         x, p = np.array(x, dtype=np.float64), np.array(p, dtype=np.float64)
         fine = np.asarray(np.isfinite(x).all(axis=1))
@@ -121,13 +124,16 @@ class StochasticCourse:
             x=x, p=p, changes=self._changes(x, p, times[0], fine), t=np.full(M, times[0]), stop=np.full(M, np.inf),
             point=np.zeros(M, dtype=np.int64), steps=np.zeros(M, dtype=np.int64),
             status=np.where(fine, Status.FINE, Status.NOT_FINITE).astype(np.int8),
-            random=_generators(seed, first_member, M),
+            random=_generators(seed, first_member, M), halt=halt.flag,
         )  # fmt: skip
         values = np.full((M, len(times), self._program.readouts), np.nan)
         queue = EventQueue(self.network, x, p, times, seed=seed, first_member=first_member)
 
         def part(going: NDArray[np.int64]) -> None:
             while len(going):
+                if halt.called:
+                    members.status[going] = Status.OUT_OF_TIME
+                    return
                 self._settle(members, queue, going)
                 going = going[members.status[going] == Status.FINE]
                 direct_method.simulate(self._program, members, going, times, max_steps, values)
@@ -135,12 +141,9 @@ class StochasticCourse:
                 members.status[going] = Status.FINE
 
         rows = np.flatnonzero(fine).astype(np.int64)
-        if threads > 1 and len(rows) > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(part, np.array_split(rows, threads)))
-        else:
-            part(rows)
+        shared_out(part, np.array_split(rows, max(1, min(threads, len(rows)))), threads=threads, halt=halt, end=end)
         members.x[members.status != Status.FINE] = np.nan
+        values[members.status == Status.OUT_OF_TIME] = np.nan
         return Run(values=values, x=members.x, status=members.status)
 
     def _settle(self, members: direct_method.Members, queue: EventQueue, rows: NDArray[np.int64]) -> None:
