@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from scenarios.petab_problem import Parameter
+from simulators.reaction.petab_parameter import PetabParameter
 from twin.errors import ConvergenceError
 
 Floats = NDArray[np.float64]
@@ -22,9 +22,9 @@ _REACHED = 1e-3  # of the noise, per prior standard deviation: below it is the r
 
 
 class Problem(Protocol):
-    """What is fitted. Attributes and shapes as of `PetabProblem`."""
+    """What is fitted. Attributes and shapes as of `PetabFit`."""
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[PetabParameter, ...]
     measured: Floats
     noise: Floats
     scale_of: NDArray[np.intp]

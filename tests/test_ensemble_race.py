@@ -15,9 +15,7 @@ from scenarios.commands.race_members import Settings
 from simulators.reaction import contender
 from simulators.reaction.contender import Ensemble, Fault, Lane, Lap
 from simulators.reaction.lanes import OPCODES, dot, signed_sum
-from simulators.reaction.petab import PetabProblem
 from simulators.reaction.step_cost import operations
-from twin.errors import InputError
 
 DECAY = "model decay\ncompartment c = 2; species A in c, B in c; A = 3; B = 0; k = 0.5; A -> B; k*A*c\nend"
 
@@ -36,6 +34,7 @@ def problem(folder: Path) -> Path:
     (folder / "m.tsv").write_text(
         "observableId\tsimulationConditionId\tmeasurement\ttime\no\tstill\t1\t90\no\tmoving\t1\t6\no\tmoving\t1\tinf\n"
     )
+    (folder / "o.tsv").write_text("observableId\tobservableFormula\tnoiseFormula\no\tscale * B\t0.1\n")
     return folder / "problem.yaml"
 
 
@@ -140,18 +139,6 @@ def test_bench_writes_everything_measured(tmp_path: Path) -> None:
             assert entry["error_median"] <= entry["error"]
     assert found["geometric_mean"]["roadrunner"]["ratio"] == pytest.approx(model["engines"]["roadrunner"]["ratio"])
     assert "geometric mean over 1 of 1 models" in answer.output
-
-
-def test_what_is_no_problem_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected one PEtab file .* found 0"):
-        PetabProblem.read(tmp_path)
-    path = problem(tmp_path)
-    (tmp_path / "c.tsv").write_text("conditionId\tA\nmoving\tB0\n")
-    with pytest.raises(InputError, match="condition moving: A is 'B0'; expected a number or a parameter"):
-        PetabProblem.read(path)
-    path.write_text("problems: []\n")
-    with pytest.raises(InputError, match="not a PEtab problem"):
-        PetabProblem.read(path)
 
 
 def test_operations_of_a_step_are_counted() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from scenarios.fit import COLUMNS, reflected
 from scenarios.laplace import Laplace, best_scales, steps_agree
 from scenarios.perturbed_fits import PerturbedFits
-from scenarios.petab_problem import PetabProblem
+from scenarios.petab_fit import PetabFit
 from twin.errors import InputError
 from twin.seeds import stream
 
@@ -28,7 +28,7 @@ def write(problem: Path, *, out: Path, factors: Path, draws: int, seed: int, mod
         if not path.parent.is_dir():
             raise InputError(f"{path}: there is no folder {path.parent}; make it first.")
     begun = time.perf_counter()
-    fit = PetabProblem.read(problem, model_values=model_values)
+    fit = PetabFit.read(problem, model_values=model_values)
     laplace = Laplace.at_best_fit(fit)
     free = int(laplace.reached.sum())
     print(f"{problem.name}: {len(fit.measured)} points, {len(fit.scales)} scales, {len(fit.parameters)} parameters")
@@ -48,7 +48,7 @@ def write(problem: Path, *, out: Path, factors: Path, draws: int, seed: int, mod
     print(f"wrote {out} and {factors} in {time.perf_counter() - begun:.0f} s")
 
 
-def _rise_of_gaussian(fit: PetabProblem, laplace: Laplace, *, draws: int, seed: int) -> np.ndarray:
+def _rise_of_gaussian(fit: PetabFit, laplace: Laplace, *, draws: int, seed: int) -> np.ndarray:
     """How much worse draws from the Laplace approximation itself fit the data: what the perturbed fits are there to mend."""
     scores = np.stack([stream(seed, "gaussian", i).standard_normal(len(laplace.best)) for i in range(draws)])
     bounds = np.array([p.bounds for p in fit.parameters]).T
@@ -63,9 +63,7 @@ def _quartiles(values: np.ndarray) -> str:
     return f"quartiles {low:.1f}, {middle:.1f}, {high:.1f}" + (f" ({failed} could not be run)" if failed else "")
 
 
-def _write_tables(
-    fit: PetabProblem, laplace: Laplace, fits: PerturbedFits, *, name: str, out: Path, factors: Path
-) -> None:
+def _write_tables(fit: PetabFit, laplace: Laplace, fits: PerturbedFits, *, name: str, out: Path, factors: Path) -> None:
     drawn = fits.shifts.std(axis=0)
     lines = [
         "# What a fit leaves open, by `twin fit-uncertainty`: widths on each parameter's scale, before the data (prior and",

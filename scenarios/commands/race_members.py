@@ -16,7 +16,6 @@ import numpy as np
 from simulators.reaction.contender import Ensemble
 from simulators.reaction.model import ReactionModel
 from simulators.reaction.petab import PetabProblem
-from twin.errors import InputError
 from twin.seeds import stream
 
 POINTS: Final = 51
@@ -104,20 +103,18 @@ def course(path: Path, settings: Settings) -> Course:
     """
     if path.is_dir() or path.suffix in (".yaml", ".yml"):
         problem = PetabProblem.read(path)
-        model = ReactionModel.read(problem.model)
+        model = problem.model
         known = {*model.parameters, *model.species}
-        for name in {n for cells in problem.conditions.values() for n in cells} - known:
-            raise InputError(f"{path}: a condition sets {name!r}, which the model does not have or computes by a rule.")
         values = {n: v for n, v in problem.nominal.items() if v > 0.0 and n in problem.estimated}
-        read = {v for cells in problem.conditions.values() for v in cells.values() if isinstance(v, str)}
+        read = {v for cells in problem.conditions.values() for _, v in cells if isinstance(v, str)}
         end = settings.until or max(problem.ends.values())
         chosen = _liveliest(model, problem, known, end)
         end = settings.until or problem.ends.get(chosen, end)
         overrides: dict[str, float | str] = {n: v for n, v in problem.nominal.items() if n in known and n not in values}
-        for name, cell in problem.conditions[chosen].items():
+        for name, cell in problem.conditions[chosen]:
             overrides[name] = problem.nominal[cell] if isinstance(cell, str) and cell not in values else cell
         nominal = {n: v for n, v in values.items() if n in known or n in read}
-        return Course(model, problem.model, chosen, end, nominal, overrides)
+        return Course(model, problem.model_file, chosen, end, nominal, overrides)
     model = ReactionModel.read(path)
     network = model.network
     x, p = network.start({}, members=1, time=0.0)
@@ -137,11 +134,11 @@ def _liveliest(model: ReactionModel, problem: PetabProblem, known: set[str], end
     best, moved = names[0], -1
     groups: dict[tuple[str, ...], list[str]] = {}
     for name in names:
-        groups.setdefault(tuple(problem.conditions[name]), []).append(name)
+        groups.setdefault(tuple(column for column, _ in problem.conditions[name]), []).append(name)
     for columns, some in groups.items():
         tables = {n: np.full(len(some), v) for n, v in base.items()}
         for column in columns:
-            cells = [problem.conditions[name][column] for name in some]
+            cells = [dict(problem.conditions[name])[column] for name in some]
             tables[column] = np.array([problem.nominal[c] if isinstance(c, str) else c for c in cells])
         data = model.simulate(np.linspace(0.0, end, 21), parameters=tables, select=model.species, rtol=1e-5, threads=1)
         values = np.stack([data[f"{n}_" if n in data.dims else n].values for n in model.species], axis=2)

@@ -1,6 +1,7 @@
 """Reaction networks: SBML and Antimony models, integrated for many members at once.
 
 - `ReactionModel`: a model read once, simulated in many ways
+- `PetabProblem`: a model with conditions, observables and measured points, in PEtab
 - `ReactionSimulator`: a network as a simulator of the twin
 - `RoadRunnerEngine`: libRoadRunner as an engine, the reference
 - `EnsembleEngine`: our own, many members at once in the lanes of the CPU's vectors
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from simulators.reaction.engine import Engine, Run, Status
     from simulators.reaction.ensemble import EnsembleEngine
     from simulators.reaction.model import ReactionModel
+    from simulators.reaction.petab import PetabProblem
     from simulators.reaction.roadrunner import RoadRunnerEngine
     from simulators.reaction.simulator import ReactionSimulator
 
 _HOME = {
     "Engine": "engine",
     "EnsembleEngine": "ensemble",
+    "PetabProblem": "petab",
     "ReactionModel": "model",
     "ReactionSimulator": "simulator",
     "RoadRunnerEngine": "roadrunner",
@@ -31,7 +34,16 @@ _HOME = {
     "Status": "engine",
 }
 
-__all__ = ["Engine", "EnsembleEngine", "ReactionModel", "ReactionSimulator", "RoadRunnerEngine", "Run", "Status"]
+__all__ = [
+    "Engine",
+    "EnsembleEngine",
+    "PetabProblem",
+    "ReactionModel",
+    "ReactionSimulator",
+    "RoadRunnerEngine",
+    "Run",
+    "Status",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,227 @@
+"""PEtab problems: closed forms, published likelihoods, and the simulations that the benchmark collection stores."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tellurium
+from scipy import stats
+from shared_data import shared
+
+from simulators.reaction import PetabProblem
+from simulators.reaction.petab import is_petab
+from simulators.reaction.petab_formula import PetabFormula
+from twin.errors import InputError, UnsupportedFeature
+
+# -- what the benchmark collection stores (Hass et al. 2019, doi 10.1093/bioinformatics/btz020)
+
+STORED = {  # folder → greatest deviation from the stored simulations, as a share of each observable's greatest value
+    "models/Boehm_JProteomeRes2014": 1e-7,
+    "models/SalazarCavazos_MBoC2020": 1e-7,
+    "models/Lucarelli_CellSystems2018": 1e-7,
+    "models/Smith_BMCSystBiol2013": 1e-7,
+    "models/Bachmann_MSB2011": 2e-5,  # stored by an integrator of about 1e-5: a tighter one moves ours by 1e-8
+    "gastric/cell_model": 1e-4,  # likewise
+}
+PUBLISHED = {  # log-likelihood at the nominal parameters, as AMICI states it (its tests/benchmark_models)
+    "models/Boehm_JProteomeRes2014": -138.22199693517703,
+    "models/Bachmann_MSB2011": 418.40573341425295,
+    "models/Lucarelli_CellSystems2018": -1681.6059879426584,
+    "models/Smith_BMCSystBiol2013": -888198.436541014,
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_simulations_equal_the_stored_ones(name: str) -> None:
+    folder = shared(*name.split("/"))
+    problem = PetabProblem.read(folder)
+    table = problem.simulate()
+    assert list(table.columns) == [c if c != "measurement" else "simulation" for c in problem.table.columns]
+    ours = dict(zip(map(key, table.to_dict("records")), table["simulation"], strict=True))
+    with next(folder.glob("simulatedData*")).open(newline="") as handle:
+        stored = {key(row): float(row["simulation"]) for row in csv.DictReader(handle, delimiter="\t")}
+    assert set(ours) == set(stored)
+    greatest: dict[str, float] = {}
+    for (observable, *_), value in stored.items():
+        greatest[observable] = max(greatest.get(observable, 0.0), abs(value))
+    for point, value in stored.items():
+        assert abs(ours[point] - value) <= STORED[name] * greatest[point[0]], point
+    if name in PUBLISHED:
+        assert problem.log_likelihood() == pytest.approx(PUBLISHED[name], rel=1e-7)
+
+
+def key(row: dict[str, str]) -> tuple[object, ...]:
+    """What tells a point from others, apart from its replicates (whose simulations are the same)."""
+    texts = ("observableId", "simulationConditionId", "preequilibrationConditionId", "observableParameters")
+    return (*(row.get(name) or "" for name in texts), float(row["time"]))
+
+
+def test_roadrunner_gives_the_same_simulations() -> None:
+    """An independent integrator; both at 1e-8."""
+    problem = PetabProblem.read(shared("models", "Boehm_JProteomeRes2014"))
+    ours, theirs = (problem.evaluate(engine=engine).simulation[0] for engine in ("ensemble", "reference"))
+    assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-9)
+
+
+# -- a problem of our own, whose answers are known: dR/dt = kin - kout R
+
+KIN, KOUT, R0 = 2.0, 0.5, 3.0
+MODEL = """model turnover
+  compartment c = 1; species R in c; R = 3; kin = 9; kout = 0.5; boost = 1; gate := 2*boost; free = 7
+  -> R; kin*boost*c
+  R -> ; kout*R*c
+end"""
+TABLES = {
+    "problem.yaml": "format_version: 1\nparameter_file: p.tsv\nproblems:\n- sbml_files: [model.xml]\n  condition_files: "
+    "[c.tsv]\n  measurement_files: [m.tsv]\n  observable_files: [o.tsv]\n",
+    "p.tsv": "parameterId\tparameterScale\tlowerBound\tupperBound\tnominalValue\testimate\n"
+    f"kin\tlog10\t1e-3\t1e3\t{KIN}\t1\nr0\tlin\t0\t10\t{R0}\t0\nscale\tlog10\t1e-3\t1e3\t10\t1\nsd\tlog10\t1e-3\t1e3\t0.25\t1\n",
+    "c.tsv": "conditionId\tconditionName\tboost\tR\tkout\nplain\t\t1\tr0\t\nboosted\t\t4\t\t0.5\nkept\t\t4\tNaN\t0.5\n"
+    "reset\t\t1\t1.5\tkout\n",
+    "o.tsv": "observableId\tobservableName\tobservableFormula\tobservableTransformation\tnoiseFormula\tnoiseDistribution\n"
+    "amount\tR\tR\t\t0.5\t\n"
+    "blot\tR on a blot\tobservableParameter1_blot*R + observableParameter2_blot\tlog10\tnoiseParameter1_blot\tnormal\n"
+    "folds\tfold\tlog(R) + gate\tlog\t0.1*folds + sd\tlaplace\n",
+    "m.tsv": "observableId\tpreequilibrationConditionId\tsimulationConditionId\tmeasurement\ttime\tobservableParameters\t"
+    "noiseParameters\tdatasetId\n"
+    "amount\t\tplain\t2.5\t1.5\t\t\t\n"
+    "amount\t\tplain\t2.6\t1.5\t\t\t\n"
+    "amount\t\tboosted\t15\tinf\t\t\t\n"
+    "amount\tplain\tboosted\t9\t0\t\t\t\n"
+    "blot\tplain\tkept\t90\t2\tscale;1\tsd\tset 1\n"
+    "blot\tplain\treset\t20\t2\tscale;1\t0.1\tset 1\n"
+    "folds\tplain\treset\t3\t4\t\t\t\n",
+}
+
+
+def written(folder: Path, **changes: tuple[str, str]) -> Path:
+    """The problem's files; `changes`: table → (text, replacement)."""
+    (folder / "model.xml").write_text(str(tellurium.antimonyToSBML(MODEL)))
+    for name, text in TABLES.items():
+        old, new = changes.get(name.split(".")[0], ("", ""))
+        assert old in text
+        (folder / name).write_text(text.replace(old, new) if old else text)
+    return folder / "problem.yaml"
+
+
+def course(start: float, steady: float, time: float) -> float:
+    return steady + (start - steady) * math.exp(-KOUT * time)
+
+
+def expected(kin: float) -> list[float]:
+    """Of each point. An empty or NaN cell keeps the model's start, or what cells have settled to."""
+    rest = kin / KOUT
+    reset = [course(1.5, rest, t) for t in (2.0, 4.0)]
+    amounts = [course(R0, rest, 1.5)] * 2 + [4 * rest, rest]
+    return [*amounts, 10 * course(rest, 4 * rest, 2.0) + 1, 10 * reset[0] + 1, math.log(reset[1]) + 2.0]
+
+
+def test_conditions_settling_placeholders_and_steady_states(tmp_path: Path) -> None:
+    problem = PetabProblem.read(written(tmp_path).parent)
+    found = problem.evaluate({"kin": [KIN, 3.0]})
+    for member, kin in enumerate((KIN, 3.0)):
+        assert found.simulation[member] == pytest.approx(expected(kin), rel=1e-6)
+    assert found.noise[0] == pytest.approx([0.5] * 4 + [0.25, 0.1, 0.1 * expected(KIN)[6] + 0.25], rel=1e-6)
+    assert (found.status == 0).all()
+    assert (found.found_by[0] > 0).tolist() == [False, False, True, True, True, True, True]
+    assert problem.simulate()["simulation"].tolist() == pytest.approx(expected(KIN), rel=1e-6)
+    again = problem.evaluate(engine="reference").simulation[0]
+    assert again == pytest.approx(expected(KIN), rel=1e-5)
+
+
+def test_likelihood_is_the_density_of_the_measurements(tmp_path: Path) -> None:
+    """Against scipy: log10-normal is lognormal with s = ln(10) sd; log-Laplace is the Laplace density of ln y over y."""
+    problem = PetabProblem.read(written(tmp_path))
+    y, m = expected(KIN), problem.points.measured
+    densities = [stats.norm.logpdf(m[i], y[i], 0.5) for i in range(4)]
+    for i, sd in ((4, 0.25), (5, 0.1)):
+        densities.append(stats.lognorm.logpdf(m[i], math.log(10.0) * sd, scale=y[i]))
+    width = 0.1 * y[6] + 0.25
+    densities.append(stats.laplace.logpdf(math.log(m[6]), math.log(y[6]), width) - math.log(m[6]))
+    assert problem.evaluate().densities[0] == pytest.approx(densities, rel=1e-5)
+    assert problem.log_likelihood() == pytest.approx(sum(densities), rel=1e-6)
+    residuals = [(y[i] - m[i]) / 0.5 for i in range(4)]
+    residuals += [math.log10(y[4] / m[4]) / 0.25, math.log10(y[5] / m[5]) / 0.1, math.log(y[6] / m[6]) / width]
+    assert problem.chi2() == pytest.approx(float(np.square(residuals).sum()), rel=1e-5)
+
+
+def test_courses_of_every_condition(tmp_path: Path) -> None:
+    problem = PetabProblem.read(written(tmp_path))
+    times = np.array([0.0, 1.0, 3.0])
+    data = problem.courses(times, select=["R", "gate"])
+    assert data["R"].dims == ("condition", "time")
+    kept = data.isel(condition=[c == "kept" for c in data["condition"].values])
+    assert kept["R"].values[0] == pytest.approx([course(4.0, 16.0, t) for t in times], rel=1e-6)
+    assert kept["settled"].values.tolist() == ["plain"]
+    assert data["gate"].sel(condition="reset").values == pytest.approx(np.full(3, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "text"),
+    [
+        ({"problem": ("format_version: 1", "format_version: 2.0.0")}, UnsupportedFeature, "PEtab 2.0.0; we read version 1"),
+        ({"problem": ("condition_files", "condition_file")}, InputError, "no `condition_files:` .* 'condition_file'"),
+        ({"problem": ("[c.tsv]", "[d.tsv]")}, InputError, "condition_files names d.tsv, which is not there"),
+        ({"m": ("simulationConditionId", "simulationCondition")}, InputError,
+         "m.tsv:1: no column 'simulationConditionId'; did you mean 'simulationCondition'"),
+        ({"m": ("kept\t90", "keptt\t90")}, InputError, "m.tsv:6: simulationConditionId: no condition 'keptt'; did you mean 'kept'"),
+        ({"m": ("amount\tplain\tboosted", "amont\tplain\tboosted")}, InputError, "m.tsv:5: no observable 'amont'"),
+        ({"m": ("scale;1\tsd", "scale\tsd")}, InputError, "m.tsv:6: observableParameters is 'scale', 1 values; expected 2"),
+        ({"m": ("scale;1\tsd", "scael;1\tsd")}, InputError, "m.tsv:6: observableParameters: no parameter 'scael'; did you mean"),
+        ({"m": ("kept\t90", "kept\t-90")}, InputError, "m.tsv:6: measurement is -90, .* logarithmic scale"),
+        ({"m": ("15\tinf", "15\tlater")}, InputError, "m.tsv:4: time is 'later'; expected a number, or inf"),
+        ({"c": ("kept\t\t4", "reset\t\t4")}, InputError, "c.tsv:5: conditionId 'reset' is there already .c.tsv:4."),
+        ({"c": ("boost\t", "bost\t")}, InputError, "c.tsv:1: column 'bost' is nothing in the model; did you mean 'boost'"),
+        ({"c": ("boost\t", "gate\t")}, InputError, "column 'gate': the model computes it by a rule"),
+        ({"c": ("\tr0\t", "\trO\t")}, InputError, "c.tsv:2: R is 'rO'; expected a number or an id of a parameter"),
+        ({"p": ("kin\tlog10", "kin\tlog2")}, InputError, "p.tsv:2: parameterScale is 'log2'; expected lin, log, log10"),
+        ({"p": (f"{R0}\t0", "\t0")}, InputError, "p.tsv:3: r0 is not estimated and has no nominalValue"),
+        ({"o": ("R\tR\t", "R\tR*(\t")}, InputError, "o.tsv:2: observableFormula: .* is not a formula"),
+        ({"o": ("R\tR\t", "R\tQ\t")}, InputError, "o.tsv:2: observableFormula reads 'Q', which is neither in the model"),
+        ({"o": ("log10\tnoise", "log2\tnoise")}, InputError, "o.tsv:3: observableTransformation is 'log2'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_place(
+    tmp_path: Path, changes: dict[str, tuple[str, str]], kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=text):
+        PetabProblem.read(written(tmp_path, **changes))
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"(?s)2 problems in .*p.tsv:2.*m.tsv:6"):
+        PetabProblem.read(written(tmp_path, m=("kept\t90", "keptt\t90"), p=("kin\tlog10", "kin\tlog2")))
+
+
+def test_what_is_no_problem_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected one PEtab file .* found 0"):
+        PetabProblem.read(tmp_path)
+    (tmp_path / "other.yaml").write_text("problems: []\n")
+    assert not is_petab(tmp_path / "other.yaml")
+    with pytest.raises(InputError, match="not a PEtab problem"):
+        PetabProblem.read(tmp_path / "other.yaml")
+    assert is_petab(written(tmp_path))
+
+
+def test_parameters_without_a_value_are_asked_for(tmp_path: Path) -> None:
+    problem = PetabProblem.read(written(tmp_path, p=(f"1e3\t{KIN}\t1", "1e3\t\t1")))
+    with pytest.raises(InputError, match="no nominal value of kin; give one in the table or as `parameters`"):
+        problem.simulate()
+    assert problem.simulate({"kin": KIN})["simulation"].tolist() == pytest.approx(expected(KIN), rel=1e-6)
+    with pytest.raises(InputError, match="no 'kinn' in the problem's table; did you mean 'kin'"):
+        problem.simulate({"kinn": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("log(x)", math.log(3.0)), ("log10(x) + log2(x)", math.log10(3) + math.log2(3)), ("x**2 - x^-1", 9 - 1 / 3),
+     ("piecewise(1, x > 2, 0)", 1.0), ("max(x, 5) + exp(0)", 6.0)],
+)  # fmt: skip
+def test_formulas(text: str, value: float) -> None:
+    formula = PetabFormula(text)
+    assert formula.names == {"x"}
+    assert formula.values({"x": np.array([3.0])}) == pytest.approx([value])
