@@ -58,7 +58,7 @@ def test_the_command_writes_every_case(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads(out.read_text())
-    assert set(written) == {"benchmark", "version", "machine", "seconds", "counts", "cases"}
+    assert set(written) == {"schema", "benchmark", "version", "machine", "seconds", "counts", "cases"}
     assert {case["result"] for case in written["cases"]} == {"passes"}
     assert set(written["cases"][0]) >= {"suite", "case", "result", "reason", "feature", "engine", "worst", "seconds"}
 

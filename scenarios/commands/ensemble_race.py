@@ -294,11 +294,20 @@ def table(found: Mapping[str, Any]) -> list[str]:
 
 
 def write(path: Path, found: Mapping[str, Any]) -> None:
-    """Everything measured, as JSON."""
+    """Everything measured, as JSON; its form is docs/schemas/bench_ensemble.schema.json."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(dumps(found, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(dumps(_plain(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def _plain(found: Any) -> Any:
+    """JSON knows no NaN and no infinity: what is not known is null."""
+    if isinstance(found, Mapping):
+        return {key: _plain(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_plain(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
 def steps(paths: Sequence[Path], members: int, rtol: float) -> list[str]:

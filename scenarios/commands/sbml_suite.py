@@ -150,10 +150,11 @@ def counts(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
 
 
 def report(outcomes: Sequence[Mapping[str, Any]], seconds: float) -> dict[str, Any]:
-    """What `--json` writes."""
+    """What `--json` writes; its form is docs/schemas/bench_sbml.schema.json."""
     import twin
 
     return {
+        "schema": 1,
         "benchmark": "SBML Test Suite",
         "version": twin.__version__,
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
@@ -182,6 +183,7 @@ def page(outcomes: Sequence[Mapping[str, Any]], seconds: float) -> Iterator[str]
     yield "Made by `twin bench sbml DIR --page docs/sbml_suite.md` from the cases in the shared folder `sbml/`. A case"
     yield "*passes* if every value is within the case's own tolerances (|x - reference| ≤ absolute + relative·|reference|),"
     yield "it is *refused* if a named `UnsupportedFeature` is raised before anything runs, otherwise it *fails*."
+    yield "`--json FILE` writes every outcome, in the form of [schemas/bench_sbml.schema.json](schemas/bench_sbml.schema.json)."
     yield ""
     yield f"Machine: {_cpu()}, {os.cpu_count()} cores; {seconds:.0f} s in all."
     yield ""
