@@ -29,7 +29,7 @@ lint: install
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache dist

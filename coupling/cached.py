@@ -20,6 +20,7 @@ from coupling.evaluation import (
     HEARD,
     SINCE,
     STALE,
+    check_step,
     evaluated,
     held,
     repeated,
@@ -102,6 +103,7 @@ class Cached:
         self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
     ) -> tuple[State, Values]:
         """Ask for the members whose inputs have moved; for the others, what was last said. See `twin.Simulator.step`."""
+        check_step(self._simulator, state, inputs, t0=t0, t1=t1, sample=sample)
         rows = np.flatnonzero(state.arrays[STALE] | self._moved(state, inputs) | self._aged(state, t0))
         state = evaluated(self._simulator, state, inputs, rows, t0=t0, t1=t1)
         return state, repeated(held(state, self._simulator), state, times=len(sample) + 1)

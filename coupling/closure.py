@@ -24,6 +24,7 @@ from coupling.evaluation import (
     HELD,
     SINCE,
     STALE,
+    check_step,
     evaluated,
     repeated,
     require_micro,
@@ -40,7 +41,7 @@ from twin.variable import Variable
 
 Floats = NDArray[np.float64]
 CORRECTION = "correction"
-"""Output port: how far the law was off at the last correction, in spans of the outputs; NaN before the first."""
+"""Output port: how far the law was off at its worst correction so far, in spans of the outputs; 0 while there was none."""
 _SAID, _HEARD, _AT, _TRUST = "said", "heard before", "at", "trust"
 
 
@@ -103,7 +104,7 @@ class Closure:
 
     @property
     def outputs(self) -> tuple[Variable, ...]:
-        """Those of the micro simulator, how often it was asked, and how far the law was off the last time."""
+        """Those of the micro simulator, how often it was asked, and how far the law was off at worst."""
         return (*self._simulator.outputs, COUNT, Variable(CORRECTION, lower=0.0))
 
     @property
@@ -130,7 +131,7 @@ class Closure:
             _HEARD: np.full((len(blank), len(self._law.input_units)), np.nan),
             _AT: blank,
             _TRUST: np.ones(len(blank)),
-            CORRECTION: blank.copy(),
+            CORRECTION: np.zeros(len(blank)),
         }
         return replace(state, arrays={**state.arrays, **arrays})
 
@@ -146,6 +147,7 @@ class Closure:
         Raises:
             InputError: an input of the law that nothing feeds.
         """
+        check_step(self._simulator, state, inputs, t0=t0, t1=t1, sample=sample)
         hears_MI = self._hears(inputs, len(state.members))
         guess_MO = self._guess(state, hears_MI, t0)
         age_M = t0 - state.arrays[SINCE]
@@ -166,7 +168,7 @@ class Closure:
             arrays[_TRUST] = arrays[_TRUST].copy()
             arrays[_TRUST][rows] = self._trust(arrays[_TRUST][rows], off_N)
             arrays[CORRECTION] = arrays[CORRECTION].copy()
-            arrays[CORRECTION][rows] = off_N
+            arrays[CORRECTION][rows] = np.fmax(arrays[CORRECTION][rows], off_N)
         arrays |= {_SAID: said_MO, _HEARD: hears_MI, _AT: np.full(len(said_MO), t0)}
         state = replace(state, arrays=arrays)
         values = {port.name: said_MO[:, o] for o, port in enumerate(self._simulator.outputs)}

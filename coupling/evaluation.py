@@ -9,7 +9,10 @@ Legend: `M` members of this chunk, `T` sample times.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -41,6 +44,27 @@ def require_micro(simulator: Simulator, who: str) -> None:
         )
     if any(port.name == EVALUATIONS for port in simulator.outputs):
         raise InputError(f"{who}: {type(simulator).__name__} has an output {EVALUATIONS!r} of its own; rename it.")
+
+
+def check_step(
+    simulator: Simulator, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float]
+) -> None:
+    """Refuse a step before anything is held or asked.
+
+    Raises:
+        InputError: times out of order or outside, an unknown input, or another number of values than members.
+    """
+    times = [t0, *sample, t1]
+    if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
+        raise InputError(f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step.")
+    known = [port.name for port in simulator.inputs]
+    for name, values in inputs.items():
+        if name not in known:
+            raise InputError(f"{type(simulator).__name__} has no input {name!r}; it has {', '.join(known) or 'none'}.")
+        if np.shape(values)[:1] != state.members.shape:
+            raise InputError(
+                f"Input {name}: shape {np.shape(values)} for {len(state.members)} members; expected one value per member."
+            )
 
 
 def wrapped(inner: State) -> State:

@@ -174,20 +174,15 @@ class NeuralLaw:
         """Learn from courses; the same seed gives the same weights on the same machine, on one thread."""
         lesson = lesson or Lesson()
         scales = Scales.of(courses)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.random.fork_rng(devices=[]), _quiet():
-                torch.manual_seed(int(stream(seed, "closure", "weights").integers(2**62)))
-                field = Field(len(scales.output_units), len(scales.input_units), lesson.width).double()
-                batches = _Batches(courses, scales, lesson, seed)
-                trainer = lightning.Trainer(
-                    max_epochs=lesson.epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
-                    enable_model_summary=False, enable_progress_bar=lesson.progress, gradient_clip_val=1.0,
-                )  # fmt: skip
-                trainer.fit(_Pupil(field, lesson, len(batches)), DataLoader(batches, batch_size=None))
-        finally:
-            torch.set_num_threads(threads)
+        with _one_thread(), torch.random.fork_rng(devices=[]), _quiet():
+            torch.manual_seed(int(stream(seed, "closure", "weights").integers(2**62)))
+            field = Field(len(scales.output_units), len(scales.input_units), lesson.width).double()
+            batches = _Batches(courses, scales, lesson, seed)
+            trainer = lightning.Trainer(
+                max_epochs=lesson.epochs, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+                enable_model_summary=False, enable_progress_bar=lesson.progress, gradient_clip_val=1.0,
+            )  # fmt: skip
+            trainer.fit(_Pupil(field, lesson, len(batches)), DataLoader(batches, batch_size=None))
         return cls(field.eval(), scales, lesson.width)
 
     @property
@@ -212,7 +207,7 @@ class NeuralLaw:
             np.asarray(span_M, dtype=np.float64) / self.scales.tempo,
         )  # fmt: skip
         found: list[Floats] = [np.zeros((0, said_MO.shape[1]))]
-        with torch.no_grad():
+        with torch.no_grad(), _one_thread():
             for first in range(0, len(said_MO), BLOCK):
                 rows = slice(first, first + BLOCK)
                 filled = [np.zeros((BLOCK, *array.shape[1:])) for array in scaled]
@@ -320,6 +315,17 @@ class _Pupil(lightning.LightningModule):
         optimizer = torch.optim.AdamW(self.parameters(), lr=self._rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self._rate, total_steps=self._total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums over threads would add in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

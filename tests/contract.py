@@ -133,6 +133,31 @@ def _association() -> Simulator:
     return AssociationSimulator(ligands, receptor, trajectories=64, settings=Settings(slots=64, batch=64))
 
 
+def _cached() -> Simulator:
+    """Receptors behind a tolerance: the last averages hold within a step, whatever is looked at."""
+    from receptor_patch import ReceptorPatch
+
+    from coupling.cached import Cached
+
+    return Cached(ReceptorPatch(np.geomspace(1.0, 100.0, MEMBERS), asked=[], snapshots=3))
+
+
+def _closure() -> Simulator:
+    """Receptors and the law that nothing moves: the contract does not ask that it is right."""
+    from receptor_patch import ReceptorPatch
+
+    from coupling.closure import Closure
+    from coupling.closure_baseline import LinearLaw
+    from coupling.horizon import Horizon
+    from coupling.micro_courses import MicroCourses
+
+    patch = ReceptorPatch(np.geomspace(1.0, 100.0, MEMBERS), asked=[], snapshots=3)
+    levels = np.linspace(1.0, 50.0, 4) * np.ones((MEMBERS, 1))
+    courses = MicroCourses.of(patch, {"L": levels}, times=[0.0, 20.0, 40.0, 60.0], members=np.arange(MEMBERS), seed=2)
+    horizon = Horizon(courses.times, np.zeros(4), courses.spans, 0.05, 100)
+    return Closure(patch, law=LinearLaw.hold(courses), horizon=horizon)
+
+
 def _emulator() -> Simulator:
     """The latent neural ODE of an emulator, untrained: the contract does not ask that it is right."""
     import occupancy
@@ -166,6 +191,8 @@ CASES: list[Case] = [
         for engine in ("RoadRunner", "ensemble")
     ),
     Case("association, Brownian dynamics", _association, t0=0.0, t1=10.0, seeded=True),
+    Case("receptors, cached", _cached, t0=-10.0, t1=10.0, inputs={"L": 10.0}, seeded=True),
+    Case("receptors, closure", _closure, t0=-10.0, t1=10.0, inputs={"L": 10.0}, seeded=True),
     Case(
         "emulator",
         _emulator,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twin import Perturbation, State, Values, Variable
+from twin import InputError, Perturbation, State, Values, Variable
 from twin.seeds import stream
 
 
@@ -33,13 +33,23 @@ class ReceptorPatch:
     time_units: str = "min"
 
     def init(self, *, members: NDArray[np.int64], seed: int) -> State:
+        if len(members) and not 0 <= members.min() <= members.max() < len(self.kd_nM):
+            raise InputError(f"ReceptorPatch: members {members.min()}…{members.max()}, but {len(self.kd_nM)} rows.")
         arrays: dict[str, NDArray[Any]] = {"Kd": self.kd_nM[members], "draws": np.zeros(len(members), dtype=np.int64)}
         return State(members=members, arrays=arrays, note={"seed": seed})
 
     def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
         kd = state.arrays["Kd"]
         for change in perturbations:
-            kd = np.full(len(kd), change.value)
+            if change.name != "Kd":
+                raise InputError(f"Perturbation of {change.target}: no such target; did you mean Kd?")
+            if np.shape(change.value) not in ((), kd.shape):
+                raise InputError(
+                    f"Perturbation of {change.target}: {np.shape(change.value)} values for {len(kd)} members."
+                )
+            kd = {"set": np.full(len(kd), change.value), "scale": kd * change.value, "add": kd + change.value}[
+                change.operation
+            ]
         return replace(state, arrays={**state.arrays, "Kd": kd})
 
     def step(

@@ -105,8 +105,8 @@ def test_in_a_twin_the_micro_simulator_is_seldom_asked_and_the_answer_stays_with
     asked = runs["closure"]["patch.evaluations"].values[:, -1]
     assert asked.mean() < 24 / 3  # a third of the 24 exchanges
     assert (off.max(axis=1) > 0.05).mean() <= 0.15
-    last = runs["closure"]["patch.correction"].values[:, -1]
-    assert np.isfinite(last[asked > 1]).all()
+    worst = runs["closure"]["patch.correction"].values[:, -1]
+    assert (worst[asked > 1] > 0).all()
 
 
 def test_without_enough_unseen_courses_nobody_vouches_and_mechanism_answers(courses: MicroCourses) -> None:
