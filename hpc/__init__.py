@@ -6,7 +6,8 @@
 - `draft`, `publish`, `tidy`: a result appears whole, or not at all
 - `stop`, `Stopped`: a job told to end
 - `granted_cores`, `one_thread_each`: what the machine grants
-- errors: `HpcError`, `LaunchError`, `WorkerError`, `StorageError`, `FingerprintError`, `InUseError`, `ExistsError`
+- errors: `HpcError`, `LaunchError`, `WorkerError`, `StorageError`, `FingerprintError`, `InUseError`, `ExistsError`,
+  `RequestError`
 """
 
 from importlib import import_module
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         HpcError,
         InUseError,
         LaunchError,
+        RequestError,
         StorageError,
         WorkerError,
     )
@@ -33,7 +35,7 @@ _HOME = {
     "Executor": "executor", "open_executor": "executor", "TaskFailure": "task_failure", "Journal": "journal",
     "Record": "journal", "Stopped": "stop", "granted_cores": "grant", "one_thread_each": "grant", "HpcError": "errors",
     "LaunchError": "errors", "WorkerError": "errors", "StorageError": "errors", "FingerprintError": "errors",
-    "InUseError": "errors", "ExistsError": "errors", "draft": "publication", "publish": "publication", "tidy": "publication",
+    "InUseError": "errors", "ExistsError": "errors", "RequestError": "errors", "draft": "publication", "publish": "publication", "tidy": "publication",
 }  # fmt: skip
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Journal",
     "LaunchError",
     "Record",
+    "RequestError",
     "Stopped",
     "StorageError",
     "TaskFailure",

@@ -32,3 +32,7 @@ class InUseError(HpcError):
 
 class ExistsError(HpcError):
     """A result is there already, and nobody said that it may be replaced."""
+
+
+class RequestError(HpcError):
+    """A job was asked for that no scheduler could grant, or that the scheduler named has no means for."""

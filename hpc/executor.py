@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Literal, Protocol, TypeVar
 
 from hpc import grant, launch, stop
+from hpc.granted import Asked, Granted, check_ranks
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
 
@@ -26,12 +27,14 @@ class Executor(Protocol):
         is_root: whether this process leads. Others call `serve`, and leave when it returns.
         kind: by what means.
         timeline: when and where the tasks ran.
+        granted: what each rank found where it runs, on the root.
     """
 
     workers: int
     is_root: bool
     kind: Literal["serial", "processes", "mpi"]
     timeline: Timeline
+    granted: tuple[Granted, ...]
 
     def map(
         self,
@@ -79,7 +82,7 @@ def open_executor(processes: int | None = None) -> Iterator[Executor]:
         processes: worker processes (under MPI: per rank), in place of the default.
 
     Raises:
-        LaunchError: the launcher started more ranks than the MPI library sees.
+        LaunchError: the launcher started more ranks than the MPI library sees, or fewer than the job script asked for.
     """
     grant.one_thread_each()
     launched = launch.announced()
@@ -90,15 +93,19 @@ def open_executor(processes: int | None = None) -> Iterator[Executor]:
             with open_ranks(launched, workers_per_rank=processes or 1) as executor:
                 yield executor
             return
+        check_ranks(Asked.read(), 1)
         count = processes or grant.granted_cores()
         if count == 1:
             from hpc.serial import SerialExecutor
 
-            yield SerialExecutor()
+            alone = SerialExecutor()
+            alone.granted = (Granted.look(),)
+            yield alone
             return
         from hpc.processes import ProcessExecutor
 
         pool = ProcessExecutor(count)
+        pool.granted = (Granted.look(),)
         try:
             yield pool
         finally:

@@ -1,4 +1,4 @@
-"""What the machine grants this job: cores by affinity, control group and scheduler; and one thread for each process."""
+"""What the machine grants this job: cores by affinity, control group and scheduler; memory; and one thread for each process."""
 
 from __future__ import annotations
 
@@ -25,9 +25,27 @@ def granted_cores(
     """
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limits = [float(own)]
-    limits.extend(_cgroup_quotas(cgroups, process))
+    for group in _groups(cgroups, process, "cpu"):
+        limits.extend(_quota(group))
     limits.extend(_scheduler_limits(environment))
     return max(1, int(min(limits) + 1e-6))
+
+
+def granted_memory_MiB(  # noqa: N802 - units as they are written
+    *,
+    cgroups: Path = Path("/sys/fs/cgroup"),
+    process: Path = Path("/proc/self"),
+    machine: Path = Path("/proc"),
+) -> int | None:
+    """Memory [MiB] that this job's processes on this node may use together: the least of control groups' and the node's own."""
+    sizes: list[float] = []
+    for line in _lines(machine / "meminfo"):
+        if line.startswith("MemTotal:") and (kib := _positive(line.split()[1])) is not None:
+            sizes.append(kib * 1024)
+    for group in _groups(cgroups, process, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            sizes.extend(size for line in _lines(group / name)[:1] if (size := _positive(line)) is not None)
+    return int(min(sizes) / 2**20) if sizes else None
 
 
 def one_thread_each() -> None:
@@ -52,25 +70,24 @@ def _scheduler_limits(environment: Mapping[str, str]) -> list[float]:
     return [cores for cores in found if cores is not None]
 
 
-def _cgroup_quotas(root: Path, process: Path) -> list[float]:
-    """CPU quotas [cores] of this process's control group and of those above it: any of them may be the narrowest."""
-    quotas: list[float] = []
+def _groups(root: Path, process: Path, controller: str) -> list[Path]:
+    """Folders of this process's control group and of those above it: any of them may be the narrowest."""
+    found: list[Path] = []
     for line in _lines(process / "cgroup"):
         hierarchy, controllers, path = line.split(":", 2)
         if hierarchy == "0":
             tops = [root, root / "unified"]
-        elif "cpu" in controllers.split(","):
-            tops = [root / controllers, root / "cpu"]
+        elif controller in controllers.split(","):
+            tops = [root / controllers, root / controller]
         else:
             continue
         inner = Path(path.lstrip("/"))
-        for top in tops:
-            for group in (top / inner, *(top / parent for parent in inner.parents)):
-                quotas.extend(_quota(group))
-    return quotas
+        found += [group for top in tops for group in (top / inner, *(top / parent for parent in inner.parents))]
+    return found
 
 
 def _quota(group: Path) -> list[float]:
+    """A control group's CPU quota [cores], if it has one."""
     version_2 = _lines(group / "cpu.max")
     if version_2:
         numbers = version_2[0].split()

@@ -17,8 +17,9 @@ from typing import Any, Literal, TypeVar
 
 import mpi4py
 
-from hpc import launch, parcel, stop
+from hpc import granted, launch, parcel, stop
 from hpc.errors import LaunchError, WorkerError
+from hpc.granted import Asked, Granted
 from hpc.launch import Launch
 from hpc.parcel import Kind
 from hpc.pool import Pool
@@ -74,6 +75,7 @@ class RootRank:
         self.workers = ranks * workers_per_rank
         self.ranks = ranks
         self.timeline = Timeline()
+        self.granted: tuple[Granted, ...] = ()
         self._per_rank = workers_per_rank
         self._post = post
         self._pool = Pool(workers_per_rank)
@@ -170,6 +172,7 @@ class OtherRank:
         self.workers = ranks * workers_per_rank
         self.ranks = ranks
         self.timeline = Timeline()
+        self.granted: tuple[Granted, ...] = ()
         self._post = post
         self._pool = Pool(workers_per_rank)
         self._released = False
@@ -261,6 +264,7 @@ def open_ranks(launched: Launch, *, workers_per_rank: int) -> Iterator[RootRank 
     post = _Post(world, mpi)
     which = RootRank if world.rank == 0 else OtherRank
     executor = which(post, ranks=world.size, workers_per_rank=workers_per_rank)
+    executor.granted = granted.gather(world)
     try:
         yield executor
     except stop.Stopped as stopped:
@@ -292,4 +296,5 @@ def _start(launched: Launch) -> Any:
         ) from error
     library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\0 ")
     launch.check(launched, seen=MPI.COMM_WORLD.size, library=library)
+    granted.check_ranks(Asked.read(), MPI.COMM_WORLD.size)
     return MPI

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 from hpc import parcel, stop
+from hpc.granted import Granted
 from hpc.parcel import Kind
 from hpc.pool import Pool
 from hpc.task_failure import TaskFailure
@@ -26,6 +27,7 @@ class ProcessExecutor:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.timeline = Timeline()
+        self.granted: tuple[Granted, ...] = ()
         self._pool = Pool(workers)
         self._round = 0
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 from hpc import stop
+from hpc.granted import Granted
 from hpc.parcel import Work
 from hpc.task_failure import TaskFailure, attempt
 from hpc.timeline import Timeline
@@ -25,6 +26,7 @@ class SerialExecutor:
 
     def __init__(self) -> None:
         self.timeline = Timeline()
+        self.granted: tuple[Granted, ...] = ()
 
     def map(
         self,

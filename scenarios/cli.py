@@ -181,6 +181,67 @@ def train(
     print(f"wrote {train_file(scenario, out)}")
 
 
+@app.command()
+def jobscript(
+    scenario: ScenarioArgument,
+    system: Annotated[str, typer.Option(help="slurm, pbs (PBS Professional, OpenPBS) or pjm (Fugaku).")],
+    nodes: Annotated[int, typer.Option(help="Nodes of the job.")],
+    time: Annotated[str, typer.Option(metavar="[D-]HH:MM:SS", help="Wall time of one job.")] = "01:00:00",
+    ranks_per_node: Annotated[int, typer.Option(help="MPI ranks on each node.")] = 1,
+    workers: Annotated[int, typer.Option(help="Worker processes of each rank.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of each worker.")] = 1,
+    gpus: Annotated[int, typer.Option(help="GPUs of each node.")] = 0,
+    memory: Annotated[
+        str | None, typer.Option(help="Of each node, e.g. 24GiB; left out: the scheduler's default.")
+    ] = None,
+    array: Annotated[
+        str | None, typer.Option(metavar="FIRST-LAST", help="An array (PJM: bulk job): one run for each seed.")
+    ] = None,
+    attempts: Annotated[int, typer.Option(help="How often it may be submitted until it is done.")] = 10,
+    master_worker: Annotated[
+        bool, typer.Option("--master-worker", help="PJM: a job that outlives a lost node.")
+    ] = False,
+    node: Annotated[
+        str | None,
+        typer.Option(metavar="cores=48,memory=32GiB,gpus=0", help="What a node has, to refuse the impossible."),
+    ] = None,
+    queue: Annotated[str, typer.Option(help="Partition, queue or resource group.")] = "",
+    account: Annotated[str, typer.Option(help="Account, project or group that is charged.")] = "",
+    directive: Annotated[
+        list[str] | None, typer.Option(help="A further option of the scheduler, as it stands.")
+    ] = None,
+    module: Annotated[list[str] | None, typer.Option(help="Environment module to load.")] = None,
+    venv: Annotated[Path | None, typer.Option(help="Virtual environment; left out: the one that runs now.")] = None,
+    members: Annotated[int | None, typer.Option(min=1, help="Virtual cells per line, in place of the file's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the result goes; left out: results/NAME.zarr.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where the script goes; left out: NAME.SYSTEM.sh.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a script that is there already.")] = False,
+) -> None:
+    """Write a batch job for Slurm, PBS or PJM, which submits itself again until the run is done."""
+    from hpc.job_request import FUGAKU, JobRequest, NodeKind, mebibytes_of, node_of, seconds_of, seeds_of
+    from scenarios.commands.jobscript import write
+
+    kind = node_of(node) if node is not None else FUGAKU if system == "pjm" else NodeKind("a node")
+    request = JobRequest(
+        nodes=nodes,
+        time_s=seconds_of(time),
+        ranks_per_node=ranks_per_node,
+        workers=workers,
+        threads=threads,
+        gpus=gpus,
+        memory_MiB=None if memory is None else mebibytes_of(memory),
+        array=None if array is None else seeds_of(array),
+        attempts=attempts,
+        master_worker=master_worker,
+        node=kind,
+    )
+    site = {"queue": queue, "account": account, "directives": directive or (), "modules": module or (), "venv": venv}
+    script = write(
+        scenario, system=system, request=request, **site, members=members, out=out, output=output, overwrite=overwrite
+    )
+    print(f"wrote {script}\n  submit it, from a login node:  bash {script}")
+
+
 @app.command(name="fit-uncertainty")
 def fit_uncertainty(
     petab: Annotated[

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import twin
 from hpc import Executor, Journal, Stopped, TaskFailure, open_executor
+from hpc.granted import Asked, as_attribute, shortfalls
 from hpc.publication import draft, publish, tidy
 from scenarios import answer, binding_stage, report, result, terminal_table
 from scenarios.arm import Arm
@@ -125,6 +126,7 @@ class _Run:
         workers = (executor.workers, "ranks" if executor.kind == "mpi" else "workers")
         self.progress = Progress(place.log, plain=executor.kind == "mpi", workers=workers, clocks=self.clocks)
         self.begun = time.monotonic()
+        self.asked = Asked.read()
         self.set_aside: list[str] = []
 
     def lead(self) -> int:
@@ -312,6 +314,11 @@ class _Run:
             else ""
         )
         self.progress.say(f"{scenario.title}\n{arms} arms x {scenario.members} cells, {self._workers()}{resumed}")
+        for text in shortfalls(self.asked, self.executor.granted, workers_per_rank=self._workers_per_rank()):
+            self.progress.say(f"granted less than asked: {text}")
+
+    def _workers_per_rank(self) -> int:
+        return self.executor.workers // max(1, len(self.executor.granted))
 
     def _workers(self) -> str:
         count = self.executor.workers
@@ -345,10 +352,20 @@ class _Run:
             "run_date": datetime.now(UTC).isoformat(timespec="seconds"),
             "run_executor": self.executor.kind,
             "run_workers": self.executor.workers,
+            **self._granted(),
             "run_seconds": round(time.monotonic() - self.begun, 2),
             **{f"run_seconds_{name}": round(seconds, 2) for name, seconds in self.progress.seconds.items()},
             **self.clocks.attributes(self.executor.workers),
         }
+
+    def _granted(self) -> dict[str, str]:
+        """What was asked of the scheduler and what it gave, and where that is less."""
+        granted = self.executor.granted
+        if not granted:
+            return {}
+        short = shortfalls(self.asked, granted, workers_per_rank=self._workers_per_rank())
+        said = {"run_granted": json.dumps(as_attribute(self.asked, granted))}
+        return said | ({"run_granted_less": "; ".join(short)} if short else {})
 
     def _end(self) -> int:
         terminal_table.show(self.result, result=self.place.result, page=self.place.page)
