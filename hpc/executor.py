@@ -7,6 +7,7 @@ its place. Tasks are handed out one at a time as workers become free, so unequal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from contextlib import contextmanager
 from typing import Literal, Protocol, TypeVar
 
@@ -24,7 +25,8 @@ class Executor(Protocol):
 
     Attributes:
         workers: how many tasks run at once.
-        is_root: whether this process leads. Others call `serve`, and leave when it returns.
+        is_root: whether this process leads. Others call `serve`, and leave when it returns; unless they lead then.
+        took_over: whether it leads since the rank that led has died: what that one has begun is there, and may be half done.
         kind: by what means.
         timeline: when and where the tasks ran.
         granted: what each rank found where it runs, on the root.
@@ -32,7 +34,8 @@ class Executor(Protocol):
 
     workers: int
     is_root: bool
-    kind: Literal["serial", "processes", "mpi"]
+    took_over: bool
+    kind: Literal["serial", "processes", "mpi", "futures"]
     timeline: Timeline
     granted: tuple[Granted, ...]
 
@@ -57,20 +60,22 @@ class Executor(Protocol):
         ...
 
     def serve(self) -> None:
-        """Work for the root until it leaves; on the root itself, do nothing."""
+        """Work for the root until it leaves, or until this process has to lead; on the root itself, do nothing."""
         ...
 
 
 @contextmanager
-def open_executor(processes: int | None = None) -> Iterator[Executor]:
+def open_executor(
+    processes: int | None = None, *, walltime_s: float | None = None, pool: futures.Executor | None = None
+) -> Iterator[Executor]:
     """The executor that fits how this process was launched; within the block SIGINT and SIGTERM raise `Stopped`.
 
     Under `mpiexec` or `srun`: all ranks, one worker process each. Otherwise worker processes on all granted cores, or
     no other process at all where that is one.
 
         with open_executor() as executor:
+            executor.serve()
             if not executor.is_root:
-                executor.serve()
                 return 0
             ...                     # read the input, map, write: all of it by the root alone
 
@@ -80,13 +85,22 @@ def open_executor(processes: int | None = None) -> Iterator[Executor]:
 
     Args:
         processes: worker processes (under MPI: per rank), in place of the default.
+        walltime_s: stop in time for this process to end so many seconds after it started; `Stopped` then has exit code 75.
+        pool: run tasks there: any executor of `concurrent.futures`, such as those of Dask and Parsl. It stays open.
 
     Raises:
         LaunchError: the launcher started more ranks than the MPI library sees, or fewer than the job script asked for.
     """
     grant.one_thread_each()
-    launched = launch.announced()
+    launched = launch.announced() if pool is None else None
     with stop.listening():
+        if walltime_s is not None:
+            stop.at_age(walltime_s)
+        if pool is not None:
+            from hpc.futures import FuturesExecutor
+
+            yield FuturesExecutor(pool, workers=processes)
+            return
         if launched is not None:
             from hpc.mpi import open_ranks  # MPI starts by being imported, and must not where nobody launched it
 
@@ -104,9 +118,9 @@ def open_executor(processes: int | None = None) -> Iterator[Executor]:
             return
         from hpc.processes import ProcessExecutor
 
-        pool = ProcessExecutor(count)
-        pool.granted = (Granted.look(),)
+        workers = ProcessExecutor(count)
+        workers.granted = (Granted.look(),)
         try:
-            yield pool
+            yield workers
         finally:
-            pool.close()
+            workers.close()

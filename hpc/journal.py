@@ -59,6 +59,7 @@ class Journal:
         path: the file; made if it is not there.
         fingerprint: what the results depend on, e.g. `{"scenario": sha256, "seed": "1", "kakehashi": "0.1.0"}`.
         fresh: start anew, whatever lies there.
+        patience_s: wait so long for another run that has it open.
 
     Raises:
         FingerprintError: the file belongs to a run on something else, or is no journal.
@@ -66,13 +67,20 @@ class Journal:
         StorageError: it cannot be read or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], fingerprint: Mapping[str, str], *, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        fingerprint: Mapping[str, str],
+        *,
+        fresh: bool = False,
+        patience_s: float = 0.0,
+    ) -> None:
         self.path = Path(path)
         self.damaged = 0  # records that were skipped because their bytes have changed
         self._found: dict[str, tuple[int, int]] = {}  # key: where the payload begins, how long it is
         self._synced = time.monotonic()
         try:
-            self._file = _open_locked(self.path)
+            self._file = _open_locked(self.path, patience_s)
             try:
                 self._end = 0 if fresh else self._scan(dict(fingerprint))
                 if os.fstat(self._file).st_size > self._end:
@@ -163,30 +171,24 @@ class Journal:
             raise FingerprintError(
                 f"{self.path} is not a journal of this version of kakehashi. Start anew with --overwrite, or choose another place with --out."
             )
-        position, first = len(_MAGIC), True
-        if size <= position:
+        if size <= len(_MAGIC):
             return 0
-        while position + _HEADER.size <= size:
-            head = bytes(_read(self._file, position, _HEADER.size))
-            marker, length, crc, head_crc = _HEADER.unpack(head)
-            if marker != _MARKER or head_crc != zlib.crc32(head[:-4]) or position + _HEADER.size + length > size:
-                break  # written when the run was killed, or not at all
-            payload = _read(self._file, position + _HEADER.size, length)
-            whole = zlib.crc32(payload) == crc
+        first, end = True, len(_MAGIC)
+        for position, length, payload in _walk(self._file):
             if first:
-                if not whole:
+                if payload is None:
                     raise FingerprintError(
                         f"{self.path}: what this journal belongs to can no longer be read (damaged on disk). "
                         "Start anew with --overwrite."
                     )
                 _compare(self.path, _decode(payload).note, fingerprint)
                 first = False
-            elif whole:
-                self._found[_decode(payload).key] = (position + _HEADER.size, length)
+            elif payload is not None:
+                self._found[_decode(payload).key] = (position, length)
             else:
                 self.damaged += 1
-            position += _HEADER.size + length
-        return 0 if first else position
+            end = position + length
+        return 0 if first else end
 
     def _write_record(self, record: Record) -> tuple[int, int]:
         """Append a record; returns where its payload begins and how long it is."""
@@ -221,6 +223,29 @@ class Journal:
         self._synced = time.monotonic()
 
 
+def keys(path: Path) -> Iterator[str | None]:
+    """Keys of all records of a journal in the order of writing, as often as they were written; None for a damaged one."""
+    with path.open("rb") as file:
+        records = _walk(file.fileno())
+        next(records, None)  # the fingerprint
+        for _, _, payload in records:
+            yield None if payload is None else _decode(payload).key
+
+
+def _walk(file: int) -> Iterator[tuple[int, int, bytearray | None]]:
+    """Where each record's payload begins, how long it is, and the payload; None where its bytes have changed."""
+    size, position = os.fstat(file).st_size, len(_MAGIC)
+    while position + _HEADER.size <= size:
+        head = bytes(_read(file, position, _HEADER.size))
+        marker, length, crc, head_crc = _HEADER.unpack(head)
+        position += _HEADER.size
+        if marker != _MARKER or head_crc != zlib.crc32(head[:-4]) or position + length > size:
+            return  # written when the run was killed, or not at all
+        payload = _read(file, position, length)
+        yield position, length, payload if zlib.crc32(payload) == crc else None
+        position += length
+
+
 def sync_directory(path: Path) -> None:
     """Make names in a directory durable: a new file is, only when its directory is."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -233,13 +258,17 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _open_locked(path: Path) -> int:
+def _open_locked(path: Path, patience_s: float) -> int:
+    deadline = time.monotonic() + patience_s
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
+            if time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
             raise InUseError(
                 f"{path} is being written by another run (on {socket.gethostname()} or a machine that shares this disk). "
                 "Wait until it ends, stop it, or choose another place with --out."

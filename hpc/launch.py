@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpc.errors import LaunchError
 
@@ -26,12 +28,13 @@ _LAUNCHERS = (
 _ALSO_WITHOUT_MPI = ("srun", "flux", "jsrun")
 
 _PATIENCE_S = 300
-# waits until its input closes (MPI has started, or the rank is gone), or ends the rank
+# waits until its input closes (MPI has started, or the rank is gone), or says why the rank ends, and that it does
 _WATCH = """
 import os, select, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
 if not select.select([0], [], [], float(sys.argv[2]))[0]:
     os.write(2, sys.argv[3].encode())
+    select.select([0], [], [], 5)
     os.kill(int(sys.argv[1]), signal.SIGKILL)
 """
 
@@ -65,6 +68,11 @@ def announced(environment: Mapping[str, str] = os.environ) -> Launch | None:
         if size is not None or rank is not None:
             return Launch(launcher, size, rank or 0)
     return None
+
+
+def group(environment: Mapping[str, str] = os.environ) -> int | None:
+    """How many ranks shall be led by one of them for the root, where `TWIN_MPI_GROUP` says so."""
+    return _number(environment.get("TWIN_MPI_GROUP")) or None
 
 
 def _number(text: str | None) -> int | None:
@@ -107,10 +115,14 @@ def watched(launch: Launch) -> Iterator[None]:
     watch = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _WATCH, str(os.getpid()), str(patience_s), said], stdin=subprocess.PIPE
     )
-    try:
-        yield
-    finally:
-        watch.communicate()  # closes its input, at which it ends
+    # leaves with an exit code, which launchers that let jobs outlive their ranks pass on; of a kill they say nothing
+    with Path(os.devnull).open("w") as nowhere:  # it would list where each thread was: in MPI's start, as was said
+        faulthandler.dump_traceback_later(patience_s + 1, exit=True, file=nowhere)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            watch.communicate()  # closes its input, at which it ends
 
 
 def cure(launch: Launch) -> str:

@@ -1,12 +1,16 @@
-"""Tasks on the ranks of an MPI job: rank 0 leads, and every rank, rank 0 too, has a worker process that computes.
+"""Tasks on the ranks of an MPI job: one rank leads, and every rank, that one too, has a worker process that computes.
 
 The rank itself only passes parcels on, so it answers at once however long a task takes, in whatever compiled code; a
 crash there costs a worker, not the job. A rank that waits sleeps between looks at its messages, since MPI's own waiting would
 take a core from the worker. Each free worker asks for nothing and gets the next task: unequal tasks balance themselves.
+
+Rank 0 leads. Where the launcher tolerates faults (`hpc.post`) the job outlives any rank: the lowest one alive leads, which
+every rank finds out by itself, and whoever comes to lead goes on with what the journal holds.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
@@ -18,11 +22,13 @@ from typing import Any, Literal, TypeVar
 import mpi4py
 
 from hpc import granted, launch, parcel, stop
+from hpc.crew import Crew, teams, within_limit
 from hpc.errors import LaunchError, WorkerError
 from hpc.granted import Asked, Granted
 from hpc.launch import Launch
 from hpc.parcel import Kind
-from hpc.pool import Pool
+from hpc.post import Post, tolerates_faults
+from hpc.round import carry_out
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
 
@@ -31,150 +37,35 @@ R = TypeVar("R")
 
 _LOOK_EVERY_S = 0.0005  # while tasks run
 _IDLE_LOOK_EVERY_S = 0.02  # between maps
-_LARGEST = 2**31 - 1  # bytes in one message: MPI counts in 32 bits
+_ROUNDS = 1 << 32  # of one leader: those of the next, whose rank is higher, have higher numbers
+_SILENCE_S = 1.0  # after the death of who led a rank, until it reports
+_FAREWELL_S = 5.0
 _INTERNAL_ERROR = 4
 
 
-class _Post:
-    """Parcels to and from other ranks. Sending never waits; parcels are kept until MPI has them delivered."""
+class RankExecutor:
+    """The executor on one rank.
 
-    def __init__(self, communicator: Any, mpi: Any) -> None:
-        self._communicator, self._mpi = communicator, mpi
-        self._outgoing: list[tuple[Any, bytearray]] = []
+    Args:
+        post: to the other ranks.
+        workers_per_rank: worker processes of each rank.
+        group: ranks that one rank leads for the root, see `hpc.crew.teams`.
+    """
 
-    def send(self, message: bytearray, rank: int) -> None:
-        self._outgoing.append((self._communicator.Isend([message, self._mpi.BYTE], rank), message))
+    kind: Literal["serial", "processes", "mpi", "futures"] = "mpi"
 
-    def receive(self) -> list[tuple[int, bytearray]]:
-        """What has arrived, with the ranks it comes from."""
-        arrived: list[tuple[int, bytearray]] = []
-        status = self._mpi.Status()
-        while (waiting := self._communicator.Improbe(self._mpi.ANY_SOURCE, self._mpi.ANY_TAG, status)) is not None:
-            message = bytearray(status.Get_count(self._mpi.BYTE))
-            waiting.Recv([message, self._mpi.BYTE])
-            arrived.append((status.Get_source(), message))
-        return arrived
-
-    def busy(self) -> bool:
-        """Whether something is still on its way. Asking moves it on."""
-        self._outgoing = [(request, message) for request, message in self._outgoing if not request.Test()]
-        return bool(self._outgoing)
-
-    def flush(self) -> None:
-        while self.busy():
-            time.sleep(_LOOK_EVERY_S)
-
-
-class RootRank:
-    """The executor on rank 0, which leads."""
-
-    is_root: bool = True
-    kind: Literal["serial", "processes", "mpi"] = "mpi"
-
-    def __init__(self, post: _Post, *, ranks: int, workers_per_rank: int) -> None:
-        self.workers = ranks * workers_per_rank
-        self.ranks = ranks
+    def __init__(self, post: Post, *, workers_per_rank: int, group: int | None = None) -> None:
+        self.ranks = post.size
+        self.workers = post.size * workers_per_rank
+        self.is_root = post.rank == 0
+        self.took_over = False
         self.timeline = Timeline()
         self.granted: tuple[Granted, ...] = ()
-        self._per_rank = workers_per_rank
-        self._post = post
-        self._pool = Pool(workers_per_rank)
-        self._round = 0
-
-    def map(
-        self,
-        function: Callable[[T], R],
-        tasks: Sequence[T],
-        *,
-        on_result: Callable[[int, R | TaskFailure], None] | None = None,
-    ) -> list[R | TaskFailure]:
-        """See `Executor.map`. A signal to any rank stops the map; tasks that run are dropped."""
-        self._round += 1
-        results: list[Any] = [None] * len(tasks)
-        handed_out = ended = 0
-        free = dict.fromkeys(range(1, self.ranks), self._per_rank)  # room on the other ranks
-        told: set[int] = set()
-        load = parcel.pack(Kind.FUNCTION, function, round=self._round)
-        _check_size(load, "the function that is mapped")
-        with stop.deferred():
-            try:
-                self._pool.begin(load)
-                while ended < len(tasks):
-                    stopping = stop.requested() is not None
-                    while not stopping and handed_out < len(tasks) and (place := self._place(free)) is not None:
-                        task = parcel.pack(Kind.TASK, tasks[handed_out], round=self._round, index=handed_out)
-                        if place == 0:
-                            self._pool.submit(task)
-                        else:
-                            _check_size(task, f"task {handed_out}")
-                            if place not in told:
-                                told.add(place)
-                                self._post.send(load, place)
-                            free[place] -= 1
-                            self._post.send(task, place)
-                        handed_out += 1
-                    for message in self._collect(free):
-                        index = parcel.label(message).task
-                        self.timeline.note(index, parcel.work(message))
-                        results[index] = parcel.unpack(message)
-                        ended += 1
-                        if on_result is not None:
-                            on_result(index, results[index])
-                    if stopping:
-                        stop.check()
-            except BaseException:
-                self._pool.cancel()
-                for rank in told:
-                    self._post.send(parcel.pack(Kind.CANCEL, round=self._round), rank)
-                raise
-        return results
-
-    def serve(self) -> None:
-        """Nothing to serve: this rank leads."""
-
-    def leave(self) -> None:
-        """Let the other ranks go, and end the own worker."""
-        self._pool.close()
-        for rank in range(1, self.ranks):
-            self._post.send(parcel.pack(Kind.LEAVE), rank)
-        self._post.flush()
-
-    def _place(self, free: dict[int, int]) -> int | None:
-        """The rank with most room for another task."""
-        own = self._pool.room
-        rank = max(free, key=lambda rank: free[rank], default=0)
-        if rank and free[rank] > own:
-            return rank
-        return 0 if own > 0 else None
-
-    def _collect(self, free: dict[int, int]) -> list[bytearray]:
-        """Results that are there, from the own worker and the other ranks; waits a moment for the first."""
-        results = self._pool.collect(0.0 if self._post.busy() else _LOOK_EVERY_S)
-        for rank, message in self._post.receive():
-            kind, round_, index = parcel.label(message)
-            if kind is Kind.SIGNAL:
-                stop.request(index)
-            elif kind is Kind.BROKEN and round_ == self._round:
-                raise WorkerError(f"rank {rank}: {parcel.unpack(message)}")
-            elif kind is Kind.RESULT and round_ == self._round:
-                free[rank] += 1
-                results.append(message)
-        return results
-
-
-class OtherRank:
-    """The executor on the ranks that do not lead."""
-
-    is_root: bool = False
-    kind: Literal["serial", "processes", "mpi"] = "mpi"
-
-    def __init__(self, post: _Post, *, ranks: int, workers_per_rank: int) -> None:
-        self.workers = ranks * workers_per_rank
-        self.ranks = ranks
-        self.timeline = Timeline()
-        self.granted: tuple[Granted, ...] = ()
-        self._post = post
-        self._pool = Pool(workers_per_rank)
+        self._post, self._group = post, group
+        self._crew = Crew(post, workers=workers_per_rank)
+        self._rounds = 0
+        self._boss = 0  # who gave this rank its work
+        self._boss_died: float | None = None
         self._released = False
 
     def map(
@@ -184,87 +75,133 @@ class OtherRank:
         *,
         on_result: Callable[[int, R | TaskFailure], None] | None = None,
     ) -> list[R | TaskFailure]:
-        """Only rank 0 maps."""
-        raise RuntimeError("only the root maps tasks; on the other ranks call serve() and leave when it returns.")
-
-    def serve(self) -> None:
-        """Work for rank 0 until it leaves. A signal is passed on to it: it decides."""
-        with stop.deferred():
-            told = False
-            running = 0
-            try:
-                while True:
-                    for _, message in self._post.receive():
-                        kind = parcel.label(message).kind
-                        if kind is Kind.LEAVE:
-                            self._released = True
-                            return
-                        if kind is Kind.FUNCTION:
-                            self._pool.begin(message)
-                            running = 0
-                        elif kind is Kind.CANCEL:
-                            self._pool.cancel()
-                            running = 0
-                        elif kind is Kind.TASK:
-                            self._pool.submit(message)
-                            running += 1
-                    running -= self._work(running)
-                    if (number := stop.requested()) is not None and not told:
-                        told = True
-                        self._post.send(parcel.pack(Kind.SIGNAL, index=number), 0)
-            finally:
-                self._pool.close()
-                stop.forget()
-
-    def leave(self) -> None:
-        """Do not go before the root does: it may have sent tasks here."""
-        if not self._released:
-            self.serve()
-        self._post.flush()
-
-    def _work(self, running: int) -> int:
-        """Pass on what is finished, or wait a moment for it; returns how many results that were."""
-        pause = 0.0 if self._post.busy() else _LOOK_EVERY_S if running else _IDLE_LOOK_EVERY_S
-        try:
-            results = self._pool.collect(pause)
-        except WorkerError as error:
-            self._pool.cancel()
-            self._post.send(parcel.pack(Kind.BROKEN, str(error), round=self._pool.round), 0)
-            return running
-        for result in results:
-            self._post.send(_within_limit(result), 0)
-        return len(results)
-
-
-def _check_size(message: bytearray, what: str) -> None:
-    if len(message) > _LARGEST:
-        raise ValueError(
-            f"{what} is {len(message) / 2**30:.1f} GiB; a message holds less than 2 GiB: send what it is read from."
+        """See `Executor.map`. A signal to any rank stops the map; tasks that run are dropped."""
+        if not self.is_root:
+            raise RuntimeError("only the root maps tasks; on the other ranks call serve() and leave when it returns.")
+        self._rounds += 1
+        self._crew.lead(teams(self._others(), self._group))
+        number = self._post.rank * _ROUNDS + self._rounds
+        return carry_out(
+            self._crew,
+            function,
+            tasks,
+            number=number,
+            patience_s=_LOOK_EVERY_S,
+            timeline=self.timeline,
+            on_result=on_result,
         )
 
+    def serve(self) -> None:
+        """Work for the root until it leaves, or until this rank has to lead. A signal is passed on to the root: it decides."""
+        if self.is_root or self._released:
+            return
+        with stop.deferred():
+            told: int | None = None  # whom of a signal
+            try:
+                while not self._released:
+                    self._work()
+                    self._obey()
+                    leader = self._leader()
+                    if leader == self._post.rank:
+                        self.is_root = self.took_over = True
+                        return
+                    self._report_to(leader)
+                    if (number := stop.requested()) is not None and told != leader:
+                        told = leader
+                        self._post.send(parcel.pack(Kind.SIGNAL, index=number), leader)
+            finally:
+                if not self.is_root:
+                    self._crew.close()
+                    stop.forget()
 
-def _within_limit(result: bytearray) -> bytearray:
-    """The result, or a failure in its place where MPI cannot send it."""
-    if len(result) <= _LARGEST:
-        return result
-    _, round_, index = parcel.label(result)
-    text = f"its result is {len(result) / 2**30:.1f} GiB, and an MPI message holds less than 2 GiB: cut the task into smaller ones"
-    return parcel.pack(Kind.RESULT, TaskFailure(index, "ValueError", text), round=round_, index=index)
+    def leave(self) -> None:
+        """The root lets the other ranks go; these do not go before, since it may have sent them tasks."""
+        if not self.is_root:
+            self.serve()  # returns at once where it was released
+        if self.is_root:
+            self._crew.close()
+            for rank in self._others():
+                self._post.send(parcel.pack(Kind.LEAVE), rank)
+            if self._post.tolerant:
+                self._await_farewells()
+        self._post.flush()
+
+    def _others(self) -> list[int]:
+        """Ranks that are alive, but for this one."""
+        return [rank for rank in range(self.ranks) if rank != self._post.rank and rank not in self._post.lost]
+
+    def _leader(self) -> int:
+        return next(rank for rank in range(self.ranks) if rank not in self._post.lost)
+
+    def _work(self) -> None:
+        """Pass on what is finished, or wait a moment for it."""
+        try:
+            results = self._crew.collect(_LOOK_EVERY_S if self._crew.running else _IDLE_LOOK_EVERY_S)
+        except WorkerError as error:
+            self._post.send(parcel.pack(Kind.BROKEN, str(error), round=self._crew.round), self._boss)
+            self._crew.cancel()
+            return
+        for result in results:
+            self._post.send(within_limit(result), self._boss)
+
+    def _obey(self) -> None:
+        """Do what those who lead say. The dead no longer do, nor those whose round is over."""
+        orders, self._crew.orders = self._crew.orders, []
+        for rank, message in orders:
+            kind, round_, _ = parcel.label(message)
+            if rank in self._post.lost:
+                continue
+            if kind is Kind.LEAVE:
+                self._post.send(parcel.pack(Kind.LEAVE), rank)
+                self._released = True
+            elif kind is Kind.TEAM and round_ >= self._crew.round:
+                self._crew.lead(dict.fromkeys(parcel.unpack(message), ()))
+            elif kind is Kind.FUNCTION and round_ >= self._crew.round:
+                self._boss, self._boss_died = rank, None
+                self._crew.begin(message)
+            elif kind is Kind.CANCEL and round_ == self._crew.round:
+                self._crew.cancel()
+            elif kind is Kind.TASK and round_ == self._crew.round:
+                self._crew.submit(message)
+
+    def _report_to(self, leader: int) -> None:
+        """Say that nobody leads this rank any more: usually the leader knows, and has told it what to do before."""
+        if self._boss not in self._post.lost:
+            return
+        now = time.monotonic()
+        if self._boss_died is None:
+            self._boss_died = now
+        elif now - self._boss_died > _SILENCE_S:
+            self._post.send(parcel.pack(Kind.ORPHAN, round=self._crew.round), leader)
+            self._boss, self._boss_died = leader, None
+
+    def _await_farewells(self) -> None:
+        """Wait until the others know that all is done: else they would take this rank's end for its death."""
+        staying = set(self._others())
+        deadline = time.monotonic() + _FAREWELL_S
+        while staying - self._post.lost and time.monotonic() < deadline:
+            staying -= {rank for rank, message in self._post.receive() if parcel.label(message).kind is Kind.LEAVE}
+            self._post.busy()
+            self._post.roll_call()
+            time.sleep(_LOOK_EVERY_S)
 
 
 @contextmanager
-def open_ranks(launched: Launch, *, workers_per_rank: int) -> Iterator[RootRank | OtherRank]:
-    """The executor of this rank. An error that a rank cannot mend ends the whole job, so that no rank waits for ever.
+def open_ranks(launched: Launch, *, workers_per_rank: int) -> Iterator[RankExecutor]:
+    """The executor of this rank. An error that a rank cannot mend ends the whole job, so that no rank waits for ever; where
+    the job outlives its ranks it ends this one.
 
     Raises:
         LaunchError: MPI cannot be loaded, or sees other ranks than were launched.
     """
-    mpi = _start(launched)
-    world = mpi.COMM_WORLD.Dup()
-    post = _Post(world, mpi)
-    which = RootRank if world.rank == 0 else OtherRank
-    executor = which(post, ranks=world.size, workers_per_rank=workers_per_rank)
-    executor.granted = granted.gather(world)
+    tolerant = tolerates_faults()
+    mpi = _start(launched, finalize=not tolerant)
+    # a copy keeps our messages apart from those of others, but takes all ranks to make
+    world = mpi.COMM_WORLD if tolerant else mpi.COMM_WORLD.Dup()
+    post = Post(world, mpi, tolerant=tolerant)
+    executor = RankExecutor(post, workers_per_rank=workers_per_rank, group=launch.group())
+    with post.surviving():  # a job that loses a rank this early does without knowing what its ranks were granted
+        executor.granted = granted.gather(world)
     try:
         yield executor
     except stop.Stopped as stopped:
@@ -275,15 +212,18 @@ def open_ranks(launched: Launch, *, workers_per_rank: int) -> Iterator[RootRank 
         if not executor.is_root:
             # rank 0 would wait for this one for ever
             print(f"rank {world.rank} cannot go on:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+            if tolerant:
+                os._exit(_INTERNAL_ERROR)
             world.Abort(_INTERNAL_ERROR)
         raise
     finally:
         executor.leave()
 
 
-def _start(launched: Launch) -> Any:
+def _start(launched: Launch, *, finalize: bool) -> Any:
     """MPI, initialised; checked against what the launcher announced."""
     mpi4py.rc.thread_level = "funneled"  # only the main thread communicates
+    mpi4py.rc.finalize = finalize  # would wait for all ranks: one that dies meanwhile could hold up the others
     try:
         with launch.watched(launched), stop.immediate(), warnings.catch_warnings():
             warnings.simplefilter(

@@ -32,7 +32,9 @@ class Kind(IntEnum):
     BROKEN = 6  # a worker cannot start, or cannot load the function: a text
     CANCEL = 7  # the round is over before its end
     SIGNAL = 8  # a rank received this signal (its number as index)
-    LEAVE = 9  # no more rounds
+    LEAVE = 9  # no more rounds; sent back by a rank that leaves
+    TEAM = 10  # the ranks that answer to the receiver in this round
+    ORPHAN = 11  # whoever led this rank in this round has died, and nobody else has told it anything since
 
 
 class Label(NamedTuple):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from hpc import parcel, stop
 from hpc.granted import Granted
-from hpc.parcel import Kind
 from hpc.pool import Pool
+from hpc.round import carry_out
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
 
@@ -22,7 +21,8 @@ class ProcessExecutor:
     """The executor over worker processes; `close` it, or use `open_executor`."""
 
     is_root: bool = True
-    kind: Literal["serial", "processes", "mpi"] = "processes"
+    took_over: bool = False
+    kind: Literal["serial", "processes", "mpi", "futures"] = "processes"
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -40,31 +40,15 @@ class ProcessExecutor:
     ) -> list[R | TaskFailure]:
         """See `Executor.map`. A signal does not wait for the tasks that run: they are dropped."""
         self._round += 1
-        results: list[Any] = [None] * len(tasks)
-        handed_out = ended = 0
-        with stop.deferred():
-            try:
-                if tasks:
-                    self._pool.begin(parcel.pack(Kind.FUNCTION, function, round=self._round))
-                while ended < len(tasks):
-                    stopping = stop.requested() is not None
-                    while not stopping and handed_out < len(tasks) and self._pool.room:
-                        task = tasks[handed_out]
-                        self._pool.submit(parcel.pack(Kind.TASK, task, round=self._round, index=handed_out))
-                        handed_out += 1
-                    for message in self._pool.collect(0.0 if stopping else REACTION_TIME_S):
-                        index = parcel.label(message).task
-                        self.timeline.note(index, parcel.work(message))
-                        results[index] = parcel.unpack(message)
-                        ended += 1
-                        if on_result is not None:
-                            on_result(index, results[index])
-                    if stopping:
-                        stop.check()
-            except BaseException:
-                self._pool.cancel()
-                raise
-        return results
+        return carry_out(
+            self._pool,
+            function,
+            tasks,
+            number=self._round,
+            patience_s=REACTION_TIME_S,
+            timeline=self.timeline,
+            on_result=on_result,
+        )
 
     def serve(self) -> None:
         """Nothing to serve: this process leads."""

@@ -22,7 +22,8 @@ class SerialExecutor:
 
     workers: int = 1
     is_root: bool = True
-    kind: Literal["serial", "processes", "mpi"] = "serial"
+    took_over: bool = False
+    kind: Literal["serial", "processes", "mpi", "futures"] = "serial"
 
     def __init__(self) -> None:
         self.timeline = Timeline()
@@ -39,9 +40,13 @@ class SerialExecutor:
         results: list[R | TaskFailure] = []
         for index, task in enumerate(tasks):
             stop.check()
+            if not stop.time_for_another():
+                stop.out_of_time()
             began_ns, ticks_ns = time.time_ns(), time.perf_counter_ns()
             result = attempt(function, index, task)
-            self.timeline.note(index, Work(began_ns, time.perf_counter_ns() - ticks_ns, 0, os.getpid()))
+            took_ns = time.perf_counter_ns() - ticks_ns
+            self.timeline.note(index, Work(began_ns, took_ns, 0, os.getpid()))
+            stop.took(took_ns * 1e-9)
             results.append(result)
             if on_result is not None:
                 with stop.deferred():

@@ -1,4 +1,5 @@
-"""A job is stopped from outside: Ctrl-C (SIGINT) or the scheduler (SIGTERM) end it cleanly, and it can be resumed.
+"""A job is stopped from outside: Ctrl-C (SIGINT), the scheduler (SIGTERM) or the end of the time that it was given end it cleanly,
+and it can be resumed.
 
     with stop.listening():
         ...                       # a signal raises Stopped here, between two Python instructions
@@ -6,6 +7,9 @@
             ...                   # here it waits, so that what is written stays whole
 
 The first signal stops cleanly; a second Ctrl-C ends the process at once.
+
+The time given (`twin run --walltime`) ends a few seconds early by an alarm, so that what is finished is on disk in time; and no task
+is begun any more that would take, as the longest so far did, beyond it.
 """
 
 from __future__ import annotations
@@ -13,25 +17,34 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SAID = {signal.SIGINT: "interrupted (Ctrl-C)", signal.SIGTERM: "told to end (SIGTERM)"}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+_SAID = {
+    signal.SIGINT: "interrupted (Ctrl-C)",
+    signal.SIGTERM: "told to end (SIGTERM)",
+    signal.SIGALRM: "the time given (--walltime) is over",
+}
+TIME_IS_OVER = 75  # EX_TEMPFAIL of sysexits(3): try again later
+_BEGUN = time.monotonic()  # this process: the command line imports this first of all
+_RESERVE_S = 5.0  # to end workers and ranks and to have files on disk; less of a short time
+_MOST_RESERVE = 0.1
 
 
 class Stopped(BaseException):
     """The job was told to stop. Like KeyboardInterrupt no Exception, so that no `except Exception` takes it for a failure.
 
     Attributes:
-        exit_code: what the process shall end with: 130 after SIGINT, 143 after SIGTERM.
+        exit_code: what the process shall end with: 130 after SIGINT, 143 after SIGTERM, 75 where the time given is over.
     """
 
     def __init__(self, signal_number: int, message: str | None = None) -> None:
         super().__init__(message or f"{_SAID.get(signal.Signals(signal_number), 'stopped by a signal')}.")
         self.signal_number = signal_number
-        self.exit_code = 128 + signal_number
+        self.exit_code = TIME_IS_OVER if signal_number == signal.SIGALRM else 128 + signal_number
 
     def __reduce__(self) -> tuple[type[Stopped], tuple[int, str]]:
         return type(self), (self.signal_number, str(self))
@@ -44,6 +57,8 @@ class _Listener:
     deferrals = 0
     received: int | None = None
     raised = False
+    ends: float | None = None  # when this job stops by itself, by the monotonic clock
+    longest_s = 0.0  # task so far
 
     def hear(self, number: int, _frame: FrameType | None) -> None:
         if self.received is not None:
@@ -62,7 +77,7 @@ _listener = _Listener()
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into `Stopped` within the block. May be nested; does nothing outside the main thread."""
+    """Turn SIGINT, SIGTERM and SIGALRM into `Stopped` within the block. May be nested; does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -74,10 +89,12 @@ def listening() -> Iterator[None]:
         yield
     finally:
         _listener.depth -= 1
+        if _listener.depth == 0:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            _listener.received, _listener.raised = None, False
+            _listener.ends, _listener.longest_s = None, 0.0
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        if _listener.depth == 0:
-            _listener.received, _listener.raised = None, False
 
 
 @contextmanager
@@ -127,3 +144,27 @@ def forget() -> None:
 def request(signal_number: int) -> None:
     """Behave as if this signal had come and waited: another rank received it, or shall be told of it."""
     _listener.received, _listener.raised = signal_number, False
+
+
+def at_age(walltime_s: float) -> None:
+    """Stop this job so that it has ended when this process is so old [s]; holds until `listening` ends."""
+    left_s = walltime_s - min(_RESERVE_S, _MOST_RESERVE * walltime_s) - (time.monotonic() - _BEGUN)
+    _listener.ends = time.monotonic() + left_s
+    if threading.current_thread() is threading.main_thread():
+        signal.setitimer(signal.ITIMER_REAL, max(left_s, 1e-3))
+
+
+def took(seconds: float) -> None:
+    """A task took so long: what is to be expected of others."""
+    _listener.longest_s = max(_listener.longest_s, seconds)
+
+
+def time_for_another() -> bool:
+    """Whether a task that takes as long as the longest so far would end in time."""
+    return _listener.ends is None or time.monotonic() + _listener.longest_s < _listener.ends
+
+
+def out_of_time() -> None:
+    """Stop now: what is left to do would not end in time."""
+    request(signal.SIGALRM)
+    check()

@@ -1,5 +1,5 @@
 """The `twin` command: what users type, and how each end of it is told (0 done, 2 refused, 3 some tasks set aside,
-4 internal error, 130 and 143 stopped).
+4 internal error, 75 the time given is over, 130 and 143 stopped by a signal).
 
 Nothing heavy is imported here: each command imports what it needs, so that `twin --help` answers at once.
 """
@@ -23,6 +23,7 @@ from hpc.errors import HpcError
 from hpc.grant import one_thread_each
 from hpc.launch import announced
 from hpc.stop import Stopped
+from hpc.walltime import seconds_of
 from scenarios.commands import bench
 from twin.errors import InputError, KakehashiError, SimulationError
 
@@ -76,22 +77,43 @@ def run(
     timeline: Annotated[
         Path | None, typer.Option(help="Write when each task ran on which rank, for ui.perfetto.dev, e.g. trace.json.")
     ] = None,
+    walltime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[D-]HH:MM:SS", help="Stop in time before this has passed, with exit code 75; --resume goes on."
+        ),
+    ] = None,
 ) -> int:
     """Run a scenario: result as Zarr, report as one HTML page, answer in the terminal."""
     from scenarios.scenario import Scenario
 
     if overwrite and resume:
         raise InputError("--overwrite starts anew and --resume goes on: give one of them.")
+    walltime_s = None if walltime is None else seconds_of(walltime)
     asked = Scenario.load(scenario).with_changes(members=members, seed=seed)
 
     from scenarios import job
 
     try:
         return job.run(
-            asked, out=out, overwrite=overwrite, resume=resume, dry_run=dry_run, processes=processes, timeline=timeline
+            asked,
+            out=out,
+            overwrite=overwrite,
+            resume=resume,
+            dry_run=dry_run,
+            processes=processes,
+            walltime_s=walltime_s,
+            timeline=timeline,
         )
     except Stopped as stopped:
-        given = {"--out": out, "--members": members, "--seed": seed, "--processes": processes, "--timeline": timeline}
+        given = {
+            "--out": out,
+            "--members": members,
+            "--seed": seed,
+            "--processes": processes,
+            "--walltime": walltime,
+            "--timeline": timeline,
+        }
         options = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
         again = shlex.join(["twin", "run", scenario, *options, "--resume"])
         raise Stopped(stopped.signal_number, f"{stopped} What is finished is kept; to go on:\n  {again}") from stopped

@@ -11,6 +11,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import twin
-from hpc import Executor, Journal, Stopped, TaskFailure, open_executor
+from hpc import Executor, FingerprintError, Journal, Stopped, TaskFailure, open_executor
 from hpc.granted import Asked, as_attribute, shortfalls
 from hpc.publication import draft, publish, tidy
 from scenarios import answer, binding_stage, report, result, terminal_table
@@ -48,6 +49,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 DONE, SET_ASIDE = 0, 3
+_LAST_BREATH_S = 5.0
 
 
 def run(
@@ -58,6 +60,8 @@ def run(
     resume: bool = False,
     dry_run: bool = False,
     processes: int | None = None,
+    walltime_s: float | None = None,
+    pool: futures.Executor | None = None,
     timeline: Path | None = None,
 ) -> int:
     """Run a scenario; returns the exit code: 0 done, 3 done but some tasks set aside.
@@ -69,18 +73,22 @@ def run(
         resume: go on with a run that was stopped.
         dry_run: tell tasks, time and disk; write nothing.
         processes: worker processes; None: all granted cores, or one per MPI rank.
+        walltime_s: stop in time for this process to end so many seconds after it started.
+        pool: any executor of `concurrent.futures` (Dask, Parsl) to run the tasks.
         timeline: where the timeline of all ranks goes, for Perfetto; written of a run that was stopped or failed, too.
 
     Raises:
         InputError, UnsupportedFeature, hpc.HpcError: refused; nothing was written.
-        hpc.Stopped: stopped by a signal; what was finished is kept.
+        hpc.Stopped: stopped by a signal or the end of its time; what was finished is kept.
         SimulationError: every task failed.
     """
-    with open_executor(processes) as executor:
+    with open_executor(processes, walltime_s=walltime_s, pool=pool) as executor:
+        executor.serve()
         if not executor.is_root:
-            executor.serve()
             return DONE
         place = Place.of(scenario, out)
+        if executor.took_over and _begun(scenario, place):
+            overwrite, resume = False, True
         if resume and not place.under_way and place.result.exists():
             result.refuse_other(scenario, place.result)
             print(f"{place.result} is finished: nothing to resume.")
@@ -105,6 +113,21 @@ def run(
                     journal.remove()
                     place.log.unlink(missing_ok=True)
                 raise
+
+
+def _begun(scenario: Scenario, place: Place) -> bool:
+    """Whether the rank that led before it died has begun this run, or even ended it, rather than found there what lay there."""
+    try:
+        if place.under_way:
+            # what holds it is gone a moment after its connections are
+            Journal(place.journal, result.fingerprint(scenario), patience_s=_LAST_BREATH_S).close()
+            return True
+        if place.result.exists():
+            result.refuse_other(scenario, place.result)
+            return True
+    except (FingerprintError, InputError):
+        pass
+    return False
 
 
 class _Run:
@@ -308,6 +331,8 @@ class _Run:
 
     def _greet(self, arms: int) -> None:
         scenario = self.scenario
+        if self.executor.took_over:
+            self.progress.say("the rank that led has died; this one leads now")
         resumed = (
             f", going on after {len(self.journal)} finished piece{'s'[: len(self.journal) > 1]}"
             if len(self.journal)
@@ -322,7 +347,13 @@ class _Run:
 
     def _workers(self) -> str:
         count = self.executor.workers
-        kind = {"serial": "process", "processes": "processes", "mpi": "MPI ranks"}[self.executor.kind]
+        kinds = {
+            "serial": "process",
+            "processes": "processes",
+            "mpi": "MPI ranks",
+            "futures": "workers of another pool",
+        }
+        kind = kinds[self.executor.kind]
         return f"{count} {kind}"
 
     def _publish(self, dataset: xarray.Dataset) -> None:

@@ -56,6 +56,11 @@ def arrays(n: int) -> dict[str, Any]:
     }
 
 
+def slow_arrays(n: int) -> dict[str, Any]:
+    time.sleep(0.02)
+    return arrays(n)
+
+
 def unpicklable(_: object) -> Any:
     return lambda: None
 

@@ -83,6 +83,25 @@ def root_fails(executor: Executor, folder: Path) -> None:
     executor.map(work.nap, [0.01] * 50, on_result=refuse)
 
 
+def survive(executor: Executor, folder: Path) -> None:
+    """A rank of those that lead others kills itself in the middle; every task ends, and is told once."""
+    victim = int(os.environ["VICTIM"])
+    told: dict[int, Any] = {}
+
+    def keep(index: int, result: Any) -> None:
+        assert index not in told
+        told[index] = result
+        if len(told) == 10 and not executor.took_over:
+            os.kill(int((folder / f"pid-{victim}").read_text()), signal.SIGKILL)
+
+    expected = [work.arrays(20_000 + i)["x"].tobytes() for i in range(60)]
+    found = executor.map(work.slow_arrays, [20_000 + i for i in range(60)], on_result=keep)
+    assert [one["x"].tobytes() for one in found] == expected
+    assert sorted(told) == list(range(60))
+    assert executor.map(work.square, range(50)) == [i * i for i in range(50)]
+    print("survived", "took over" if executor.took_over else "led", flush=True)
+
+
 def long(executor: Executor, folder: Path) -> None:
     """A job to be stopped from outside."""
     with Journal(folder / "journal", {"job": "mpi"}) as journal:
@@ -109,8 +128,8 @@ def main(what: str, folder: Path) -> int:
             if what == "stopped early" and rank == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(10)
+            executor.serve()
             if not executor.is_root:
-                executor.serve()
                 return 0
             {"cannot start": results, "cannot go on": results, "stopped early": long}.get(what, globals().get(what))(
                 executor, folder

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import hpc_tasks as work
@@ -27,10 +29,17 @@ def many() -> Iterator[Executor]:
         yield executor
 
 
-@pytest.fixture(params=["serial", "processes"])
-def executor(request: pytest.FixtureRequest, many: Executor) -> Iterator[Executor]:
-    if request.param == "processes":
-        yield many
+@pytest.fixture(scope="module")
+def pooled() -> Iterator[Executor]:
+    """On a pool that somebody else has opened."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool, open_executor(pool=pool) as executor:
+        yield executor
+
+
+@pytest.fixture(params=["serial", "processes", "futures"])
+def executor(request: pytest.FixtureRequest, many: Executor, pooled: Executor) -> Iterator[Executor]:
+    if request.param in ("processes", "futures"):
+        yield many if request.param == "processes" else pooled
         return
     with open_executor(1) as one:
         yield one
@@ -165,6 +174,27 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     granting.one_thread_each()
     assert os.environ["OMP_NUM_THREADS"] == "4"
     assert os.environ["MKL_NUM_THREADS"] == "1"
+
+
+def test_a_pool_of_somebody_else_that_breaks_is_an_error_with_its_cure(tmp_path: Path) -> None:
+    with (
+        ProcessPoolExecutor(1, get_context("spawn")) as pool,
+        open_executor(pool=pool) as executor,
+        pytest.raises(WorkerError, match=r"given pool can no longer be used(.|\n)*--resume"),
+    ):
+        executor.map(work.Notch(tmp_path, {0: 99}), range(3))
+
+
+def test_a_pool_of_threads_and_one_that_does_not_count(many: Executor) -> None:
+    with ThreadPoolExecutor(3) as pool, open_executor(pool=pool) as executor:
+        assert (executor.workers, executor.kind) == (3, "futures")
+        assert executor.map(work.square, range(9)) == [i * i for i in range(9)]
+        del pool._max_workers
+        with (
+            pytest.raises(WorkerError, match=r"does not say how many workers it has: give processes=N"),
+            open_executor(pool=pool),
+        ):
+            pass
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_start_that_never_comes_to_an_end_is_ended() -> None:
     )
     patient = environment(TWIN_MPI_START_S="1")
     done = subprocess.run([sys.executable, "-c", code], env=patient, capture_output=True, text=True, timeout=30)
-    assert done.returncode == -signal.SIGKILL
+    assert done.returncode == 1
     assert done.stdout == "fine\n"
     assert re.search(r"MPI did not start on rank 2 within 1 s\. srun started 4 processes", done.stderr)
 

@@ -13,17 +13,19 @@ from pathlib import Path
 import pytest
 from mpi_launch import environment
 
-from hpc import Journal, Stopped, stop
+from hpc import Journal, LaunchError, Stopped, stop
+from hpc.walltime import seconds_of
 
 JOB = """
-import sys, time
+import os, sys, time
 import hpc_tasks
 from hpc import Journal, Stopped, open_executor
 
 if __name__ == "__main__":
     seconds, path, processes = float(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     try:
-        with open_executor(processes) as executor, Journal(path, {"job": "stop test"}) as journal:
+        walltime_s = float(os.environ.get("WALLTIME", 0)) or None
+        with open_executor(processes, walltime_s=walltime_s) as executor, Journal(path, {"job": "stop test"}) as journal:
             def keep(index, result):
                 journal.append(str(index))
                 print(index, flush=True)
@@ -139,6 +141,37 @@ def test_long_tasks_do_not_hold_it_up_and_workers_ignore_the_terminal(after_s: f
     assert err == "stopped interrupted (Ctrl-C).\n"
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_job_stops_before_its_time_is_over(processes: int, tmp_path: Path) -> None:
+    """Tasks of 0.7 s in 4 s, a tenth of them in reserve: none is begun that could not end, so none is cut off."""
+    begun = time.monotonic()
+    job = _job(tmp_path, "0.7", str(processes), WALLTIME="4")
+    out, err = job.communicate(timeout=30)
+    assert job.returncode == 75, err
+    assert err == "stopped the time given (--walltime) is over.\n"
+    assert time.monotonic() - begun < 4.0 + 2.0  # counted from when Python has started; the rest is for a busy machine
+    with Journal(tmp_path / "journal", {"job": "stop test"}) as journal:
+        assert 1 <= len(journal) <= 5 * processes
+        assert sorted(journal, key=int) == sorted(out.split()[1:], key=int)
+
+
+def test_a_task_longer_than_the_time_left_is_cut_off_in_time(tmp_path: Path) -> None:
+    job = _job(tmp_path, "60", "2", WALLTIME="3")
+    _, err = job.communicate(timeout=20)
+    assert job.returncode == 75, err
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("00:55:00", 3300), ("1-12:00:30", 129630), ("100:00:00", 360000)])
+def test_walltimes(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["55", "00:61:00", "1h", "00:00:00", "-1:00:00", ""])
+def test_what_is_no_walltime_names_the_form(text: str) -> None:
+    with pytest.raises(LaunchError, match=r"--walltime .*00:55:00"):
+        seconds_of(text)
+
+
 def test_a_second_ctrl_c_ends_at_once() -> None:
     code = (
         "import time\nfrom hpc import stop\n"
@@ -159,13 +192,13 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     assert "stopped at once" in err
 
 
-def _job(folder: Path, *arguments: str, start_new_session: bool = False) -> subprocess.Popen[str]:
+def _job(folder: Path, *arguments: str, start_new_session: bool = False, **more: str) -> subprocess.Popen[str]:
     script = folder / "job.py"
     script.write_text(JOB)
     seconds, processes = arguments
     return subprocess.Popen(
         [sys.executable, script, seconds, folder / "journal", processes],
-        env=environment(),
+        env=environment(**more),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

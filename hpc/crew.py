@@ -1,0 +1,193 @@
+"""A crew: a rank's own workers and the ranks that answer to it, as one team; these may have ranks of their own below them.
+
+Large jobs are led through two levels, so that the root neither holds all tasks nor answers all ranks by itself. What a rank
+held when it died is given to others; ranks that answered to it then answer to who leads the crew.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from hpc import parcel, stop
+from hpc.errors import WorkerError
+from hpc.parcel import Kind
+from hpc.pool import DEATHS_BEFORE_SET_ASIDE, Pool
+from hpc.post import Post
+from hpc.task_failure import SET_ASIDE, TaskFailure
+
+_LARGEST = 2**31 - 1  # bytes in one message: MPI counts in 32 bits
+_FLAT = 64  # ranks that one rank leads without help
+
+
+def teams(ranks: Sequence[int], size: int | None = None) -> dict[int, tuple[int, ...]]:
+    """Who answers to the root, and who to those.
+
+    Args:
+        ranks: all but the root.
+        size: of a group with its head; None: everybody answers to the root up to 64 ranks, and groups of √ranks beyond.
+    """
+    if size is None:
+        size = 1 if len(ranks) <= _FLAT else math.ceil(math.sqrt(len(ranks)))
+    groups = [ranks[start : start + size] for start in range(0, len(ranks), size)]
+    return {group[0]: tuple(group[1:]) for group in groups}
+
+
+class Crew:
+    """See the module. As `Pool`, it does not open the parcels that it passes on.
+
+    Args:
+        post: to other ranks.
+        workers: of each rank.
+    """
+
+    def __init__(self, post: Post, *, workers: int) -> None:
+        self._post, self._per_rank = post, workers
+        self._pool = Pool(workers)
+        self._below: dict[int, tuple[int, ...]] = {}
+        self._held: dict[int, dict[int, bytearray]] = {}
+        self._told: set[int] = set()
+        self._waiting: deque[bytearray] = deque()
+        self._set_aside: list[bytearray] = []
+        self._deaths: dict[int, int] = {}
+        self._function = bytearray()
+        self.round = 0
+        self.running = 0
+        self.orders: list[tuple[int, bytearray]] = []
+        """Mail that is not about this crew's work, with the ranks it comes from."""
+
+    def lead(self, below: Mapping[int, Sequence[int]]) -> None:
+        """These ranks answer to this one from the next round on, each with those that answer to it."""
+        self._below = {rank: tuple(others) for rank, others in below.items()}
+        self._held = {rank: {} for rank in below}
+        self._told.clear()
+
+    @property
+    def room(self) -> int:
+        """How many more tasks would be worked on at once."""
+        return max(0, self._pool.room) + sum(max(0, self._room(rank)) for rank in self._below) - len(self._waiting)
+
+    def begin(self, function: bytearray) -> None:
+        """A new round: what its tasks are given to."""
+        _check_size(function, "the function that is mapped")
+        self.cancel()
+        self._function, self.round = function, parcel.label(function).round
+        self._deaths.clear()
+        self._pool.begin(function)
+
+    def submit(self, task: bytearray) -> None:
+        """Give a task of this round to the crew."""
+        _check_size(task, f"task {parcel.label(task).task}")
+        self._waiting.append(task)
+        self.running += 1
+        self._distribute()
+
+    def collect(self, timeout_s: float) -> list[bytearray]:
+        """Results that are there, from the own workers and the other ranks; waits at most so long for a worker's.
+
+        Raises:
+            WorkerError: workers cannot start, or cannot load the function.
+        """
+        for rank in self._post.roll_call():
+            self._lose(rank)
+        self._distribute()
+        at_once = self._post.busy() or bool(self._set_aside)
+        results = [*self._set_aside, *self._pool.collect(0.0 if at_once else timeout_s)]
+        self._set_aside.clear()
+        for rank, message in self._post.receive():
+            kind, round_, index = parcel.label(message)
+            if kind is Kind.SIGNAL:
+                stop.request(index)
+            elif kind is Kind.BROKEN:
+                if round_ == self.round:
+                    raise WorkerError(f"rank {rank}: {parcel.unpack(message)}")
+            elif kind is Kind.RESULT:
+                if round_ == self.round:
+                    self._held.get(rank, {}).pop(index, None)
+                    results.append(message)
+            elif kind is Kind.ORPHAN:
+                if round_ == self.round and rank in self._below:
+                    self._requeue(rank)
+            else:
+                self.orders.append((rank, message))
+        self.running = max(0, self.running - len(results))
+        return results
+
+    def cancel(self) -> None:
+        """Forget the tasks of this round, here and on the other ranks."""
+        self._waiting.clear()
+        self._set_aside.clear()
+        self._pool.cancel()
+        for rank in self._told:
+            self._post.send(parcel.pack(Kind.CANCEL, round=self.round), rank)
+        self._told.clear()
+        self._held = {rank: {} for rank in self._below}
+        self.running = 0
+
+    def close(self) -> None:
+        """End the own workers."""
+        self._pool.close()
+
+    def _room(self, rank: int) -> int:
+        return self._per_rank * (1 + len(self._below[rank])) - len(self._held[rank])
+
+    def _distribute(self) -> None:
+        """Give what waits to whoever has most room."""
+        while self._waiting:
+            rank = max(self._below, key=self._room, default=None)
+            own = self._pool.room
+            if rank is not None and self._room(rank) > max(0, own):
+                self._hand_over(self._waiting.popleft(), rank)
+            elif own > 0:
+                self._pool.submit(self._waiting.popleft())
+            else:
+                return
+
+    def _hand_over(self, task: bytearray, rank: int) -> None:
+        if rank not in self._told:
+            self._told.add(rank)
+            self._post.send(parcel.pack(Kind.TEAM, self._below[rank], round=self.round), rank)
+            self._post.send(self._function, rank)
+        self._held[rank][parcel.label(task).task] = task
+        self._post.send(task, rank)
+
+    def _requeue(self, rank: int) -> None:
+        """A rank that has lost who led it begins anew: orders of the dead may have overtaken ours."""
+        self._told.discard(rank)
+        self._waiting.extendleft(self._held[rank].values())
+        self._held[rank] = {}
+
+    def _lose(self, rank: int) -> None:
+        """A rank has died: its tasks are tried again, and ranks that answered to it answer to this one, beginning anew."""
+        if rank not in self._below:
+            self._below = {head: tuple(one for one in group if one != rank) for head, group in self._below.items()}
+            return
+        self._told.discard(rank)
+        for orphan in self._below.pop(rank):
+            if orphan not in self._post.lost:
+                self._below[orphan], self._held[orphan] = (), {}
+        for index, task in self._held.pop(rank).items():
+            self._deaths[index] = self._deaths.get(index, 0) + 1
+            if self._deaths[index] < DEATHS_BEFORE_SET_ASIDE:
+                self._waiting.appendleft(task)
+                continue
+            text = f"set aside after {self._deaths[index]} ranks were lost that held it; the last was rank {rank}"
+            failure = TaskFailure(index, SET_ASIDE, text)
+            self._set_aside.append(parcel.pack(Kind.RESULT, failure, round=self.round, index=index))
+
+
+def _check_size(message: bytearray, what: str) -> None:
+    if len(message) > _LARGEST:
+        raise ValueError(
+            f"{what} is {len(message) / 2**30:.1f} GiB; a message holds less than 2 GiB: send what it is read from."
+        )
+
+
+def within_limit(result: bytearray) -> bytearray:
+    """The result, or a failure in its place where MPI cannot send it."""
+    if len(result) <= _LARGEST:
+        return result
+    _, round_, index = parcel.label(result)
+    text = f"its result is {len(result) / 2**30:.1f} GiB, and an MPI message holds less than 2 GiB: cut the task into smaller ones"
+    return parcel.pack(Kind.RESULT, TaskFailure(index, "ValueError", text), round=round_, index=index)

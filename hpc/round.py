@@ -1,0 +1,94 @@
+"""One round: a function over tasks, handed one at a time to a team that has room, and results kept in the order of the tasks.
+
+A team is whatever computes: worker processes (`hpc.pool`), or ranks with theirs (`hpc.crew`). A result that comes twice, since a
+rank was thought lost when it had worked, counts once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from hpc import parcel, stop
+from hpc.parcel import Kind
+from hpc.task_failure import TaskFailure
+from hpc.timeline import Timeline
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Team(Protocol):
+    """Who computes. Functions, tasks and results are parcels."""
+
+    @property
+    def room(self) -> int:
+        """How many more tasks would be worked on at once."""
+        ...
+
+    def begin(self, function: bytearray) -> None:
+        """A new round: what its tasks are given to."""
+        ...
+
+    def submit(self, task: bytearray) -> None:
+        """Give a task of this round to the team."""
+        ...
+
+    def collect(self, timeout_s: float) -> list[bytearray]:
+        """Results that are there, waiting at most so long for the first. Raises `WorkerError`."""
+        ...
+
+    def cancel(self) -> None:
+        """Forget the tasks of this round."""
+        ...
+
+
+def carry_out(
+    team: Team,
+    function: Callable[[T], R],
+    tasks: Sequence[T],
+    *,
+    number: int,
+    patience_s: float,
+    timeline: Timeline,
+    on_result: Callable[[int, R | TaskFailure], None] | None,
+) -> list[R | TaskFailure]:
+    """The function's results in the order of the tasks; see `Executor.map`.
+
+    Args:
+        team: who computes.
+        number: of the round, higher than all that the team has seen.
+        patience_s: how long to wait for a result before signals are looked at again.
+        timeline: told when and where each task ran.
+    """
+    results: list[Any] = [None] * len(tasks)
+    begun_s: dict[int, float] = {}  # tasks that are out
+    handed_out = 0
+    with stop.deferred():
+        try:
+            if tasks:
+                team.begin(parcel.pack(Kind.FUNCTION, function, round=number))
+            while handed_out < len(tasks) or begun_s:
+                stopping = stop.requested() is not None
+                while not stopping and handed_out < len(tasks) and team.room > 0 and stop.time_for_another():
+                    team.submit(parcel.pack(Kind.TASK, tasks[handed_out], round=number, index=handed_out))
+                    begun_s[handed_out] = time.monotonic()
+                    handed_out += 1
+                for message in team.collect(0.0 if stopping else patience_s):
+                    index = parcel.label(message).task
+                    if index not in begun_s:
+                        continue
+                    stop.took(time.monotonic() - begun_s.pop(index))
+                    timeline.note(index, parcel.work(message))
+                    results[index] = parcel.unpack(message)
+                    if on_result is not None:
+                        on_result(index, results[index])
+                if stopping:
+                    stop.check()
+                if not begun_s and handed_out < len(tasks) and not stop.time_for_another():
+                    stop.out_of_time()
+        except BaseException:
+            team.cancel()
+            raise
+    return results
