@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from coupling.simulate import States, named
+from coupling.scheme import States
+from coupling.stepper import named
 from twin.errors import UnsupportedFeature
 from twin.graph import Twin
 from twin.simulator import State, Values

@@ -1,42 +1,39 @@
-"""The loop of a twin in time: its simulators step side by side, are perturbed from outside, and exchange values.
+"""The loop of a twin in time: its simulators step, are perturbed from outside, and exchange values.
 
 The clock is cut into windows wherever something happens: at the start and end, at every perturbation, and at every
 exchange. In a window (operators named after Borgdorff et al. 2013, J. Parallel Distrib. Comput. 73:465):
 
 1. the perturbations of its first instant are made, so that a sample at that time shows the state *after* the change;
-2. every conduit is read: what its source says now passes its bridge and becomes the input of its target (O_i);
-3. micro simulators run their own short time, and their averages are read as they come (F_init … O_f);
-4. macro simulators step to the end of the window under inputs that stay as they are (S).
+2. a `Scheme` takes all simulators to the window's end (O_i, S): it reads the conduits, feeds the targets and may go back.
 
-So coupling is explicit: nobody sees what another does within a window, and the error of that falls with its length
-(`exchange`). What never changes in a window, such as drawn binding rates, is coupled without any error.
+`Jacobi` is what happens unless asked otherwise: explicit coupling, in which nobody sees what another does within a window.
+The windows are of fixed length or adapt to what is exchanged (`FixedWindows`, `AdaptiveWindows`).
 
 Legend: `M` members, `T` sample times. Times are in `time_units`, the twin's own; each simulator is told its own units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coupling.window import Window, windows
-from twin.errors import InputError, KakehashiError, SimulationError, WiringError
-from twin.graph import Conduit, Twin
+from coupling.fixed_windows import FixedWindows, Windows
+from coupling.jacobi import Jacobi
+from coupling.scheme import Floats, Loop, Scheme, Standing, States
+from coupling.stepper import SerialStepper, Stepper, named
+from coupling.window import windows as stretches
+from coupling.wiring import Wiring
+from twin.errors import InputError, WiringError
+from twin.graph import Twin
 from twin.perturbation import Perturbation
-from twin.simulator import Simulator, State, Values
-from twin.units import factor
+from twin.simulator import State, Values
 
 if TYPE_CHECKING:
     import xarray
-
-States = Mapping[str, State]
-"""The state of every simulator of a twin, by the simulator's name."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,18 @@ class Course:
         states: at the end, from which it can go on.
         times: the sample times `[T]`.
         values: ``"simulator.port"`` → `[M, T, *dims]`.
+        standing: at the end, with what scheme and windows remember: a run that goes on from it has the same bits as one
+            that did not stop.
+        counts: ``"windows"`` taken, ``"rejected"`` tries and ``"iterations"``, those of rejected tries included, `[M]`.
+        residuals: per iterated conduit, the largest that was accepted `[M]`, in the units of the target's port.
     """
 
     states: States
     times: NDArray[np.float64]
     values: Values
+    standing: Standing
+    counts: Mapping[str, NDArray[np.int64]] = field(default_factory=dict[str, "NDArray[np.int64]"])
+    residuals: Mapping[str, Floats] = field(default_factory=dict[str, "Floats"])
 
 
 def simulate(
@@ -65,6 +69,8 @@ def simulate(
     seed: int = 0,
     states: States | None = None,
     exchange: float | None = None,
+    scheme: Scheme | None = None,
+    windows: Windows | None = None,
     time_units: str = "min",
 ) -> xarray.Dataset:
     """Run a twin from `t0` to `t1`.
@@ -77,26 +83,36 @@ def simulate(
         sample: ascending times to look at.
         seed: of the noise inside simulators.
         states: where to start, e.g. equilibrated; None: every simulator's own start.
-        exchange: longest time between two exchanges; None: conduits are read at the start and at perturbations only.
+        exchange: short for ``windows=FixedWindows(exchange)``.
+        scheme: how values are exchanged; None: `Jacobi()`.
+        windows: how often; None: conduits are read at the start and at perturbations only.
         time_units: of all these times.
 
     Returns:
-        Dims `(member, time, *dims)`, variables ``simulator.port`` with their units; a member that failed is NaN.
+        Dims `(member, time, *dims)`, variables ``simulator.port`` with their units; a member that failed is NaN. Where a
+        scheme or windows were given, also `coupling_windows`, `coupling_rejected` and `coupling_iterations` `(member)`,
+        `coupling_residual` `(member, conduit)` of what was iterated, and attributes that name scheme, order and windows.
 
     Raises:
         InputError: times out of order or outside, an unknown target.
-        WiringError: a perturbation of what a conduit feeds, or micro simulators that wait for each other.
-        SimulationError: a simulator broke; the text names it, its members and the window.
+        WiringError: a perturbation of what a conduit feeds, micro simulators that wait for each other, or a twin that the
+            scheme cannot couple.
+        UnsupportedFeature: a simulator that would keep the scheme below the order it promises.
+        SimulationError: a simulator broke, or an implicit window did not converge; the text names it and the window.
     """
     import xarray
 
     if states is None:  # a first look ends the start: what is perturbed at t0 is perturbed in time
+        Wiring(twin)
         states = advance(
             twin, start(twin, members=members, seed=seed), t0=t0, t1=t0, sample=(), time_units=time_units
         ).states
-    course = advance(twin, states, perturbations, t0=t0, t1=t1, sample=sample, exchange=exchange, time_units=time_units)
+    course = advance(
+        twin, states, perturbations, t0=t0, t1=t1, sample=sample, exchange=exchange, scheme=scheme, windows=windows,
+        time_units=time_units,
+    )  # fmt: skip
     ports = {f"{name}.{port.name}": port for name, simulator in twin.simulators.items() for port in simulator.outputs}
-    return xarray.Dataset(
+    found = xarray.Dataset(
         {
             name: (("member", "time", *ports[name].dims), values, {"units": ports[name].units})
             for name, values in course.values.items()
@@ -106,6 +122,7 @@ def simulate(
             "time": ("time", course.times, {"units": time_units}),
         },
     )
+    return found if scheme is None and windows is None else _with_counts(found, course, scheme or Jacobi(), windows)
 
 
 def start(twin: Twin, *, members: NDArray[np.int64], seed: int = 0) -> States:
@@ -136,67 +153,143 @@ def perturb(twin: Twin, states: States, perturbations: Sequence[Perturbation]) -
 
 def advance(
     twin: Twin,
-    states: States,
+    states: States | Standing,
     perturbations: Sequence[Perturbation] = (),
     *,
     t0: float,
     t1: float,
     sample: Sequence[float],
     exchange: float | None = None,
+    scheme: Scheme | None = None,
+    windows: Windows | None = None,
+    stepper: Stepper | None = None,
     time_units: str = "min",
 ) -> Course:
-    """Run a twin from `t0` to `t1` and keep where it ended, to go on from there. See `simulate`."""
+    """Run a twin from `t0` to `t1` and keep where it ended, to go on from there. See `simulate`.
+
+    Args:
+        states: where to start: states, or the `standing` of an earlier course.
+        stepper: what takes the steps; None: one after the other, here.
+    """
     _check_targets(twin, perturbations)
-    clocks = {
-        name: factor(time_units, simulator.time_units or time_units, where=f"clock of {name}")
-        for name, simulator in twin.simulators.items()
-    }
-    order = _order(twin)
-    now: dict[str, Values] = {}  # what sources said at the end of the last window, while it still holds
+    scheme = scheme or Jacobi()
+    if windows is not None and exchange is not None:
+        raise InputError(f"exchange={exchange} and windows={windows}: expected one of them; leave out exchange.")
+    if windows is None:
+        cut = stretches(perturbations, t0=t0, t1=t1, sample=sample, exchange=exchange)
+        windows = FixedWindows()
+    else:
+        cut = stretches(perturbations, t0=t0, t1=t1, sample=sample, exchange=windows.dt)
+    wiring = Wiring(twin)
+    scheme.check(wiring)
+    loop = Loop(wiring, stepper or SerialStepper(twin, time_units=time_units))
+    at = states if isinstance(states, Standing) else Standing(states)
+    members = next(iter(at.states.values())).members
+    if windows.alone and len(members) > 1:
+        return _joined([
+            advance(
+                twin, _row(at, row), [_of_row(change, row) for change in perturbations], t0=t0, t1=t1, sample=sample,
+                scheme=scheme, windows=windows, stepper=stepper, time_units=time_units,
+            )
+            for row in range(len(members))
+        ])  # fmt: skip
     found: list[dict[str, NDArray[Any]]] = []
-    for window in windows(perturbations, t0=t0, t1=t1, sample=sample, exchange=exchange):
-        if window.perturbations:
-            states = perturb(twin, states, window.perturbations)
-            now = {}
-        heard = _sources(twin, states, window, clocks, now)
-        after: dict[str, State] = {}
-        said: dict[str, NDArray[Any]] = {}
-        for name in order:
-            inputs = _inputs(twin, name, heard)
-            after[name], outputs = _step(name, twin.simulators[name], states[name], inputs, window, clocks[name])
-            now[name] = {port: values[:, -1] for port, values in outputs.items()}
-            if twin.simulators[name].clock == "micro":
-                heard[name] = now[name]
-            said |= {f"{name}.{port}": values[:, :-1] for port, values in outputs.items()}
-        states = after
-        found.append(said)
+    counts = {what: np.zeros(len(members), dtype=np.int64) for what in ("windows", "rejected", "iterations")}
+    residuals: dict[str, Floats] = {}
+    for stretch in cut:
+        if stretch.perturbations:
+            at = replace(at, states=perturb(twin, at.states, stretch.perturbations), now={})
+        for crossed in windows.cross(lambda at, window: scheme.take(loop, at, window), at, stretch, scheme):
+            taken, at = crossed.taken, crossed.taken.standing
+            found.append({f"{name}.{port}": v for name, said in taken.said.items() for port, v in said.items()})
+            counts["windows"] += 1
+            counts["rejected"] += crossed.rejected
+            counts["iterations"] += taken.iterations + crossed.wasted
+            for conduit, residual in taken.residuals.items():
+                residuals[conduit] = np.maximum(residuals.get(conduit, residual), residual)
     return Course(
-        states=states,
+        states=at.states,
         times=np.asarray(sample, dtype=np.float64),
         values={name: np.concatenate([said[name] for said in found], axis=1) for name in found[0]},
+        standing=at,
+        counts=counts,
+        residuals=residuals,
     )
 
 
-def _order(twin: Twin) -> tuple[str, ...]:
-    """Micro simulators first, each after those that feed it; macro simulators only see each other's past."""
-    micro = {name: set[str]() for name, simulator in twin.simulators.items() if simulator.clock == "micro"}
-    for source, target in (_ends(conduit) for conduit in twin.conduits):
-        if source[0] in micro and target[0] in micro:
-            micro[target[0]].add(source[0])
-    try:
-        first = tuple(TopologicalSorter(micro).static_order())
-    except CycleError as error:
-        raise WiringError(
-            f"Micro simulators {', '.join(dict.fromkeys(error.args[1]))} wait for each other's averages; "
-            "make one of them a macro simulator, or one simulator of both."
-        ) from error
-    return (*first, *(name for name in twin.simulators if name not in micro))
+def _row(at: Standing, row: int) -> Standing:
+    """Where one member stands."""
+    rows = np.array([row])
+    return Standing(
+        {name: state.take(rows) for name, state in at.states.items()},
+        {name: {port: v[rows] for port, v in values.items()} for name, values in at.now.items()},
+        {name: array[rows] for name, array in at.memory.items()},
+    )
 
 
-def _ends(conduit: Conduit) -> tuple[tuple[str, str], tuple[str, str]]:
-    """(simulator, port) of the source and of the target."""
-    source, target = conduit.source.partition("."), conduit.target.partition(".")
-    return (source[0], source[2]), (target[0], target[2])
+def _of_row(change: Perturbation, row: int) -> Perturbation:
+    """The change as one member sees it."""
+    return change if np.ndim(change.value) == 0 else replace(change, value=np.asarray(change.value)[[row]])
+
+
+def _joined(courses: Sequence[Course]) -> Course:
+    """Courses of single members, put together."""
+    one = courses[0]
+
+    def rows(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        return {name: _stacked([part[name] for part in parts]) for name in parts[0]}
+
+    states = {
+        name: replace(
+            state,
+            members=np.concatenate([course.states[name].members for course in courses]),
+            arrays=rows([course.states[name].arrays for course in courses]),
+        )
+        for name, state in one.states.items()
+    }
+    now = {name: rows([course.standing.now[name] for course in courses]) for name in one.standing.now}
+    return Course(
+        states=states,
+        times=one.times,
+        values=rows([course.values for course in courses]),
+        standing=Standing(states, now, rows([course.standing.memory for course in courses])),
+        counts=rows([course.counts for course in courses]),
+        residuals=rows([course.residuals for course in courses]),
+    )
+
+
+def _stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows of members; where one remembers fewer columns than another, the rest is empty (-1 for whole numbers)."""
+    width = max((part.shape[1] for part in parts if part.ndim > 1), default=0)
+    filled = [
+        part
+        if part.ndim == 1 or part.shape[1] == width
+        else np.concatenate(
+            [
+                part,
+                np.full(
+                    (1, width - part.shape[1], *part.shape[2:]), -1 if part.dtype.kind == "i" else 0, dtype=part.dtype
+                ),
+            ],
+            axis=1,
+        )
+        for part in parts
+    ]
+    return np.concatenate(filled)
+
+
+def _with_counts(found: xarray.Dataset, course: Course, scheme: Scheme, windows: Windows | None) -> xarray.Dataset:
+    """The result with what coupling took, and how it was done."""
+    named_counts = {f"coupling_{what}": ("member", count) for what, count in course.counts.items()}
+    found = found.assign_coords(named_counts)
+    if course.residuals:
+        residual = np.stack(list(course.residuals.values()), axis=1)
+        found = found.assign_coords(
+            conduit=("conduit", list(course.residuals)), coupling_residual=(("member", "conduit"), residual)
+        )
+    return found.assign_attrs(
+        coupling_scheme=repr(scheme), coupling_order=scheme.order, coupling_windows=repr(windows or FixedWindows())
+    )
 
 
 def _check_targets(twin: Twin, perturbations: Sequence[Perturbation]) -> None:
@@ -212,61 +305,3 @@ def _check_targets(twin: Twin, perturbations: Sequence[Perturbation]) -> None:
                 f"Perturbation of {change.target}: {fed[change.target]} feeds it and would undo the change at once; "
                 f"perturb {fed[change.target]}, or leave out the Conduit."
             )
-
-
-def _sources(
-    twin: Twin, states: States, window: Window, clocks: Mapping[str, float], now: Mapping[str, Values]
-) -> dict[str, Values]:
-    """What macro sources say at the start of the window: remembered, or looked at by a step without length."""
-    heard: dict[str, Values] = {}
-    for (source, _), _ in (_ends(conduit) for conduit in twin.conduits):
-        simulator = twin.simulators[source]
-        if source in heard or simulator.clock == "micro":
-            continue
-        if source in now:
-            heard[source] = now[source]
-            continue
-        look = Window(window.t0, window.t0)
-        _, outputs = _step(source, simulator, states[source], {}, look, clocks[source])
-        heard[source] = {port: values[:, -1] for port, values in outputs.items()}
-    return heard
-
-
-def _inputs(twin: Twin, name: str, heard: Mapping[str, Values]) -> Values:
-    """What conduits bring to a simulator."""
-    found: dict[str, NDArray[Any]] = {}
-    for conduit in twin.conduits:
-        (source, port), (target, into) = _ends(conduit)
-        if target == name:
-            found[into] = twin.bridge_of(conduit)(heard[source][port])
-    return found
-
-
-def _step(
-    name: str, simulator: Simulator, state: State, inputs: Values, window: Window, clock: float
-) -> tuple[State, Values]:
-    """One step, told in the simulator's own units of time."""
-    with named(name, state.members, f"from {window.t0:g} to {window.t1:g}"):
-        return simulator.step(
-            state,
-            inputs,
-            t0=window.t0 * clock,
-            t1=window.t1 * clock,
-            sample=[time * clock for time in window.sample],
-        )
-
-
-@contextmanager
-def named(name: str, members: NDArray[np.int64], when: str) -> Iterator[None]:
-    """What breaks inside is told with the simulator's name, its members and the time.
-
-    Raises:
-        SimulationError: in place of anything that is not our own error already.
-    """
-    try:
-        yield
-    except KakehashiError:
-        raise
-    except Exception as error:
-        whom = f"member {members[0]}" if len(members) == 1 else f"members {members.min()} … {members.max()}"
-        raise SimulationError(f"simulator {name!r}, {whom}, {when}: {type(error).__name__}: {error}") from error

@@ -93,6 +93,18 @@ def _one_compartment() -> Simulator:
     return OneCompartment(volume=np.linspace(3.0, 5.0, MEMBERS), half_life=6.0)
 
 
+def _linear_system() -> Simulator:
+    """A mass on a spring that another one pulls."""
+    from simulators.closed_form import LinearSystem
+
+    return LinearSystem(
+        states={"x": ("m", np.linspace(0.5, 1.0, MEMBERS)), "v": ("m/s", 0.0)},
+        rates={"x": {"v": 1.0}, "v": {"x": -2.0, "v": -0.1, "pull": 0.5}},
+        inputs={"pull": "m"},
+        time_units="s",
+    )
+
+
 def _reaction(engine: str) -> Simulator:
     """Receptors that turn over, bind a ligand and pair up; two compartments, an initial assignment and a clock."""
     from simulators.reaction import EnsembleEngine, ReactionSimulator, RoadRunnerEngine
@@ -178,6 +190,7 @@ CASES: list[Case] = [
         start=(Perturbation(0.0, "x.amount", 10.0, "add"), Perturbation(0.0, "x.infusion", 2.0)),
         split=1e-13,  # rounding
     ),
+    Case("linear system", _linear_system, t0=1.0, t1=4.0, inputs={"pull": 0.3}, split=1e-13),  # rounding
     *(
         Case(
             f"reaction network, {engine}",

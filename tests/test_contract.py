@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from contract import CASES, MEMBERS, Case, same_bits, stored
 
-from twin import InputError, Perturbation, Simulator, Twin
+from twin import Follower, InputError, Perturbation, Signal, Simulator, Twin
 from twin.units import factor
 
 
@@ -213,3 +214,63 @@ def test_wrong_number_of_values_is_an_input_error(case: Case, simulator: Simulat
     name = next(iter(simulator.targets))
     with pytest.raises(InputError, match=name):
         simulator.perturb(case.begun(simulator), [Perturbation(case.t0, f"x.{name}", np.ones(MEMBERS + 1))])
+
+
+def test_signals_that_stay_are_inputs_that_stay(case: Case, simulator: Simulator) -> None:
+    begun = case.begun(simulator)
+    if not isinstance(simulator, Follower):
+        pytest.skip("takes constant inputs only")
+    looks = list(np.linspace(case.t0, case.t1, 4))
+    signals = {name: Signal.constant(case.t0, case.t1, values) for name, values in case.fed(begun).items()}
+    end, followed = simulator.follow(begun, signals, t0=case.t0, t1=case.t1, sample=looks)
+    stepped_end, stepped = case.stepped(simulator, begun, sample=looks)
+    for name, values in stepped.items():
+        scale = np.abs(values).max()
+        np.testing.assert_allclose(followed[name], values, rtol=case.split or 0.0, atol=(case.split or 0.0) * scale)
+    assert set(end.arrays) == set(stepped_end.arrays)
+    assert end.time == stepped_end.time
+
+
+def test_a_signal_is_followed_as_by_many_short_steps(case: Case, simulator: Simulator) -> None:
+    """Steps under the midpoint's value are of second order: two lengths, extrapolated, agree to a few parts in 1e5."""
+    if not isinstance(simulator, Follower) or not case.inputs:
+        pytest.skip("takes constant inputs only")
+    begun = case.begun(simulator)
+    shape = np.array([1.0, 1.5, 0.2, 0.7])  # at the nodes: up, down and up again
+    signals = {
+        name: Signal.through(case.t0, case.t1, values[:, None] * shape) for name, values in case.fed(begun).items()
+    }
+    end, followed = simulator.follow(begun, signals, t0=case.t0, t1=case.t1)
+    ends = []
+    for count in (40, 80):
+        state, outputs = begun, {}
+        edges = np.linspace(case.t0, case.t1, count + 1)
+        for since, until in pairwise(edges):
+            inputs = {name: signal.at([(since + until) / 2])[:, 0] for name, signal in signals.items()}
+            state, outputs = simulator.step(state, inputs, t0=since, t1=until)
+        ends.append({name: values[:, -1] for name, values in outputs.items()})
+    for name, values in followed.items():
+        limit = (4 * ends[1][name] - ends[0][name]) / 3
+        np.testing.assert_allclose(values[:, -1], limit, rtol=1e-4, atol=1e-4 * np.abs(limit).max())
+        constant = case.stepped(simulator, begun)[1][name][:, -1]
+        assert (
+            name not in _moved_by_inputs(case, simulator) or np.abs(constant - limit).max() > 1e-3 * np.abs(limit).max()
+        )
+    with pytest.raises(InputError, match="no_such_port"):
+        simulator.follow(
+            begun, {"no_such_port": Signal.constant(case.t0, case.t1, np.ones(MEMBERS))}, t0=case.t0, t1=case.t1
+        )
+    assert end.members.tolist() == list(range(MEMBERS))
+
+
+def _moved_by_inputs(case: Case, simulator: Simulator) -> set[str]:
+    """Outputs that would be elsewhere by 10 % if all inputs were half as large: a signal must show in them."""
+    begun = case.begun(simulator)
+    one = case.stepped(simulator, begun)[1]
+    halved = {name: values / 2 for name, values in case.fed(begun).items()}
+    other = simulator.step(begun, halved, t0=case.t0, t1=case.t1)[1]
+    return {
+        name
+        for name, values in one.items()
+        if np.abs(values[:, -1] - other[name][:, -1]).max() > 0.1 * np.abs(values[:, -1]).max()
+    }

@@ -2,6 +2,7 @@
 
 - `Variable`: a port: what flows, in which units
 - `Simulator`, `State`, `Values`: anything that advances, what it remembers, what it says
+- `Signal`, `Follower`: an input that moves within a step, and a simulator that takes it
 - `Perturbation`: one change from outside
 - `Bridge`, `UnitBridge`, `Conduit`, `Twin`: scales joined into a checked wiring
 - `stream`: random streams named by what they serve
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
     from twin.perturbation import Perturbation
     from twin.rates import RateEstimate
     from twin.seeds import stream
-    from twin.simulator import Simulator, State, Values
+    from twin.signal import Signal
+    from twin.simulator import Follower, Simulator, State, Values
     from twin.variable import Variable
 
 _HOME = {
     "Bridge": "bridge", "UnitBridge": "bridge", "Conduit": "graph", "Twin": "graph", "Perturbation": "perturbation",
-    "RateEstimate": "rates", "stream": "seeds", "Simulator": "simulator", "State": "simulator", "Values": "simulator",
+    "RateEstimate": "rates", "stream": "seeds", "Signal": "signal", "Follower": "simulator", "Simulator": "simulator",
+    "State": "simulator", "Values": "simulator",
     "Variable": "variable", "ConvergenceError": "errors", "InputError": "errors", "KakehashiError": "errors",
     "ResourceError": "errors", "SimulationError": "errors", "UnitError": "errors", "UnsupportedFeature": "errors",
     "WiringError": "errors",
@@ -43,11 +46,13 @@ __all__ = [
     "Bridge",
     "Conduit",
     "ConvergenceError",
+    "Follower",
     "InputError",
     "KakehashiError",
     "Perturbation",
     "RateEstimate",
     "ResourceError",
+    "Signal",
     "SimulationError",
     "Simulator",
     "State",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from twin.errors import InputError
 from twin.perturbation import Perturbation
+from twin.signal import Signal
 from twin.variable import Variable
 
 Values = Mapping[str, NDArray[Any]]
@@ -87,5 +88,24 @@ class Simulator(Protocol):
 
         A member that cannot be advanced is NaN from there on in the outputs (its reason in the array
         ``"status"`` of the state, 0 = fine); the other members are untouched.
+        """
+        ...
+
+
+@runtime_checkable
+class Follower(Simulator, Protocol):
+    """A simulator whose inputs may move while it steps; one without `follow` only takes inputs that stay as they are.
+
+    This is what coupling of a higher order than 2 asks of every simulator that a conduit feeds.
+    """
+
+    def follow(
+        self, state: State, signals: Mapping[str, Signal], *, t0: float, t1: float, sample: Sequence[float] = ()
+    ) -> tuple[State, Values]:
+        """Advance as `step` does, while each input is its signal's value at every time, to the simulator's own tolerance.
+
+        Args:
+            signals: by input, on the simulator's own clock; each holds from `t0` to `t1` at least. After the step an
+                input keeps its value at `t1`.
         """
         ...

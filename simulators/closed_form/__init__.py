@@ -1,6 +1,7 @@
-"""Simulators whose course is a formula: constants, and exposure with first-order elimination.
+"""Simulators whose course is a formula: constants, exposure with first-order elimination, and linear systems.
 
 - `Constant`: values that a member keeps, e.g. its drawn binding rates
+- `LinearSystem`: masses and springs, compartments: linear equations with constant coefficients
 - `OneCompartment`: exposure after a bolus or during an infusion
 """
 
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from simulators.closed_form.constant import Constant
+    from simulators.closed_form.linear_system import LinearSystem
     from simulators.closed_form.one_compartment import OneCompartment
 
-_HOME = {"Constant": "constant", "OneCompartment": "one_compartment"}
+_HOME = {"Constant": "constant", "LinearSystem": "linear_system", "OneCompartment": "one_compartment"}
 
-__all__ = ["Constant", "OneCompartment"]
+__all__ = ["Constant", "LinearSystem", "OneCompartment"]
 
 
 def __getattr__(name: str) -> Any:

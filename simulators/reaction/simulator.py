@@ -80,7 +80,9 @@ class ReactionSimulator:
             for name in (*self.engine.states, *self.engine.parameters)
         }
         self._inputs = tuple(self._targets[name] for name in inputs)
-        self._outputs = tuple(Variable(name, of.get(name, "")) for name in chosen)
+        self._outputs = tuple(
+            Variable(name, of.get(name, ""), lower=0.0 if name in self.engine.nonnegative else None) for name in chosen
+        )
         self._parameters = self._checked_parameters(parameters or {})
         self._members = self._checked_members(member_parameters or {})
 

@@ -1,0 +1,126 @@
+"""Steps of simulators that do not wait for each other, taken together: here one after the other.
+
+A scheme hands over all steps that may run at the same time and gets all of them back, in the same order. Whoever steps
+them on threads or on other ranks writes another `Stepper`; no scheme knows the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.errors import KakehashiError, SimulationError
+from twin.graph import Twin
+from twin.signal import Signal
+from twin.simulator import Follower, Simulator, State, Values
+from twin.units import factor
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step that is asked for; times are the twin's.
+
+    Args:
+        name: of the simulator.
+        state: from which it starts.
+        inputs: what stays as it is, `[M, *dims]`.
+        t0, t1: start and end.
+        sample: ascending times in between.
+        signals: what moves within the step, in place of `inputs`; None: nothing does.
+    """
+
+    name: str
+    state: State
+    inputs: Values
+    t0: float
+    t1: float
+    sample: Sequence[float] = ()
+    signals: Mapping[str, Signal] | None = None
+
+
+class Stepper(Protocol):
+    """Takes steps that do not wait for each other."""
+
+    def __call__(self, steps: Sequence[Step]) -> Sequence[tuple[State, Values]]:
+        """The state at the end, and outputs `[M, len(sample) + 1, *dims]`, of each step in the order asked.
+
+        Raises:
+            SimulationError: a simulator broke; the text names it, its members and when.
+        """
+        ...
+
+
+class SerialStepper:
+    """A `Stepper` that takes one step after the other, in this process.
+
+    Args:
+        twin: whose simulators are stepped.
+        time_units: of the times in a `Step`; each simulator is told its own.
+    """
+
+    def __init__(self, twin: Twin, *, time_units: str) -> None:
+        self._twin = twin
+        self._clocks = {
+            name: factor(time_units, simulator.time_units or time_units, where=f"clock of {name}")
+            for name, simulator in twin.simulators.items()
+        }
+
+    def __call__(self, steps: Sequence[Step]) -> Sequence[tuple[State, Values]]:
+        """See `Stepper`."""
+        return [self._taken(step) for step in steps]
+
+    def _taken(self, step: Step) -> tuple[State, Values]:
+        simulator, clock = self._twin.simulators[step.name], self._clocks[step.name]
+        times: dict[str, Any] = {
+            "t0": step.t0 * clock,
+            "t1": step.t1 * clock,
+            "sample": [time * clock for time in step.sample],
+        }
+        with named(step.name, step.state.members, f"from {step.t0:g} to {step.t1:g}"):
+            if step.signals is None:
+                return simulator.step(step.state, step.inputs, **times)
+            signals = {name: signal.on_clock(clock) for name, signal in step.signals.items()}
+            if isinstance(simulator, Follower):
+                return simulator.follow(step.state, signals, **times)
+            return _sub_cycled(simulator, step.state, signals, **times)
+
+
+SUB_CYCLES = 4
+"""Steps in which a simulator that only takes constant inputs crosses a window."""
+
+
+def _sub_cycled(
+    simulator: Simulator, state: State, signals: Mapping[str, Signal], *, t0: float, t1: float, sample: Sequence[float]
+) -> tuple[State, Values]:
+    """Equal steps under the inputs of their midpoints: second order in their length (midpoint rule)."""
+    edges = np.linspace(t0, t1, (SUB_CYCLES if t1 > t0 and any(s.degree for s in signals.values()) else 1) + 1)
+    found: list[Values] = []
+    for i, (since, until) in enumerate(pairwise(edges)):
+        last = i == len(edges) - 2
+        looks = [time for time in sample if since <= time and (last or time < until)]
+        inputs = {name: signal.at([(since + until) / 2])[:, 0] for name, signal in signals.items()}
+        state, values = simulator.step(state, inputs, t0=float(since), t1=float(until), sample=looks)
+        found.append(values if last else {name: value[:, :-1] for name, value in values.items()})
+    return state, {name: np.concatenate([values[name] for values in found], axis=1) for name in found[0]}
+
+
+@contextmanager
+def named(name: str, members: NDArray[np.int64], when: str) -> Iterator[None]:
+    """What breaks inside is told with the simulator's name, its members and the time.
+
+    Raises:
+        SimulationError: in place of anything that is not our own error already.
+    """
+    try:
+        yield
+    except KakehashiError:
+        raise
+    except Exception as error:
+        whom = f"member {members[0]}" if len(members) == 1 else f"members {members.min()} … {members.max()}"
+        raise SimulationError(f"simulator {name!r}, {whom}, {when}: {type(error).__name__}: {error}") from error
