@@ -118,13 +118,24 @@ def ensemble(
     until: Annotated[float | None, typer.Option(help="End of the runs, where the model's data should not say.")] = None,
     limit: Annotated[float, typer.Option(min=1, help="Seconds after which one lap is given up.")] = 600.0,
     repeats: Annotated[int, typer.Option(min=1, help="Laps of which the fastest counts.")] = 2,
+    peer_members: Annotated[
+        int | None, typer.Option(min=1, help="How many members RoadRunner runs; left out: as many as --seconds allows.")
+    ] = None,
+    peer_rtol: Annotated[
+        list[float] | None, typer.Option(help="RoadRunner's tolerances; may be repeated. Left out: 1e-4 … 1e-8.")
+    ] = None,
 ) -> None:
     """Members per second and core beside RoadRunner (and bngsim, if installed), at equal or smaller measured error."""
-    from scenarios.commands import ensemble_race
+    from dataclasses import replace
 
-    settings = ensemble_race.Settings(
-        sigma=sigma, seed=seed, seconds=seconds, limit_s=limit, repeats=repeats, until=until
+    from scenarios.commands import ensemble_race
+    from scenarios.commands.race_members import Settings
+
+    settings = Settings(
+        sigma=sigma, seed=seed, seconds=seconds, limit_s=limit, repeats=repeats, until=until, peer_members=peer_members
     )
+    if peer_rtol:
+        settings = replace(settings, peer_rtols=tuple(sorted(peer_rtol, reverse=True)))
     found = ensemble_race.run(models, settings, json=json)
     print("\n".join(ensemble_race.table(found)))
 

@@ -31,7 +31,6 @@ FLOOR: Final = 1e-3
 REFERENCES: Final = (1e-11, 1e-10, 1e-9, 1e-8)
 REFERENCE_ATOL: Final = 1e-8
 """Absolute tolerance of a reference that RoadRunner does not finish at 1e-3 of the relative one (amounts of 1e9 and more)."""
-PEER_RTOLS: Final = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 OUR_RTOLS: Final = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8, 1e-9)
 STATED: Final = 1e-6
 """The peer's tolerance at which the ratio is stated: RoadRunner's default."""
@@ -81,27 +80,16 @@ def _measure(
             found["engines"][name] |= {"fault": problem.kind, "reason": problem.words}
             report(f"  {name:10} cannot be made ready: {problem.words}")
     ours, peer = lanes["kakehashi"], lanes["roadrunner"]
-    # how fast is RoadRunner? one member, then some
-    per_member = math.inf
-    for count in (1, 4):
-        lap = peer.run(count, STATED, STATED * FLOOR, settings.limit_s)
-        if isinstance(lap, Fault):
-            break
-        per_member = lap.seconds / count
-        if per_member * 4 > settings.seconds:
-            break
-    can = settings.seconds / per_member if per_member > 0 else settings.most
-    peer_members = int(2 ** math.floor(math.log2(min(max(can, 2.0), settings.most))))
+    peer_members = settings.peer_members or _affordable(peer, settings)
     members = max(settings.least, peer_members)
     checked = min(peer_members, 64)
     found |= {"members": members, "peer_members": peer_members, "checked_members": checked}
     reference, fine = None, np.zeros(checked, dtype=bool)
     tried = [(rtol, atol) for rtol in REFERENCES for atol in (rtol * FLOOR, REFERENCE_ATOL)]
     for rtol, atol in tried:
-        alone = peer.run(1, rtol, atol, settings.limit_s)  # one member tells soon whether there is hope
-        lap = (
-            alone if isinstance(alone, Fault) or alone.failed.all() else peer.run(checked, rtol, atol, settings.limit_s)
-        )
+        lap = peer.run(1, rtol, atol, settings.limit_s)  # one member tells soon whether there is hope
+        if checked > 1 and not isinstance(lap, Fault) and not lap.failed.all():
+            lap = peer.run(checked, rtol, atol, settings.limit_s)
         if isinstance(lap, Fault):
             found["reference_fault"] = lap.words
             report(f"  reference  rtol {rtol:.0e}: {lap.words}")
@@ -111,6 +99,7 @@ def _measure(
             found |= {
                 "reference_rtol": rtol, "reference_atol": atol, "reference_seconds_per_member": lap.seconds / checked
             }  # fmt: skip
+            report(f"  reference  rtol {rtol:.0e} atol {atol:.0e}: {lap.seconds / checked:.3g} s per member")
             break
         report(f"  reference  rtol {rtol:.0e} atol {atol:.0e}: RoadRunner does not finish")
     found["reference_members"] = int(fine.sum())
@@ -151,7 +140,7 @@ def _measure(
     for lane in lanes.values():
         if lane is ours:
             continue
-        entries = laps(lane, PEER_RTOLS, peer_members)
+        entries = laps(lane, settings.peer_rtols, peer_members)
         errors = [e["error"] for e in entries if e.get("error") is not None]
         if errors:
             least["error"] = min(least.get("error", math.inf), *errors)
@@ -160,6 +149,20 @@ def _measure(
         if name != "kakehashi":
             found["engines"][name] |= compare(found["engines"]["kakehashi"], found["engines"][name])
     keep()
+
+
+def _affordable(peer: Lane, settings: Settings) -> int:
+    """How many members a peer runs at the stated tolerance in the seconds that it may take: a power of two."""
+    per_member = math.inf
+    for count in (1, 4):
+        lap = peer.run(count, STATED, STATED * FLOOR, settings.limit_s)
+        if isinstance(lap, Fault):
+            break
+        per_member = lap.seconds / count
+        if per_member * 4 > settings.seconds:
+            break
+    can = settings.seconds / per_member if per_member > 0 else settings.most
+    return int(2 ** math.floor(math.log2(min(max(can, 2.0), settings.most))))
 
 
 def _error(values: Any, failed: Any, reference: Any, fine: Any) -> dict[str, float]:

@@ -31,6 +31,8 @@ class Settings:
         seconds: what RoadRunner may take for its members at one tolerance; this chooses how many there are.
         limit_s: when a lap is given up.
         repeats: laps of ours and of each peer's fast ones; the fastest counts.
+        peer_rtols: tolerances at which peers run.
+        peer_members: how many members peers run; None: as many as `seconds` allows.
     """
 
     sigma: float = 0.3
@@ -42,6 +44,8 @@ class Settings:
     least: int = 32
     most: int = 4096
     peers: tuple[str, ...] = ("roadrunner", "bngsim")
+    peer_rtols: tuple[float, ...] = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+    peer_members: int | None = None
 
 
 @dataclass(frozen=True)

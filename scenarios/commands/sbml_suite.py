@@ -185,12 +185,16 @@ def page(outcomes: Sequence[Mapping[str, Any]], seconds: float) -> Iterator[str]
     yield "it is *refused* if a named `UnsupportedFeature` is raised before anything runs, otherwise it *fails*."
     yield "`--json FILE` writes every outcome, in the form of [schemas/bench_sbml.schema.json](schemas/bench_sbml.schema.json)."
     yield ""
+    yield "The tolerances are those of `settings.txt`, unchanged; our runs are made at a relative tolerance of 1e-8. Cases of the"
+    yield "stochastic suite are judged as told under *Random answers*."
+    yield ""
     yield f"Machine: {_cpu()}, {os.cpu_count()} cores; {seconds:.0f} s in all."
     yield ""
     yield "| cases | pass | refused | fail |"
     yield "|---|---|---|---|"
     for kind, c in counts(outcomes).items():
         yield f"| {kind} | {c['passes']} | {c['refused']} | {c['fails']} |"
+    yield from _random(outcomes)
     for result, title in (("refused", "Refused"), ("fails", "Failing")):
         chosen = [outcome for outcome in outcomes if outcome["result"] == result]
         yield ""
@@ -204,6 +208,37 @@ def page(outcomes: Sequence[Mapping[str, Any]], seconds: float) -> Iterator[str]
         for outcome in chosen:
             reason = outcome["reason"].replace("|", "\\|").replace("\n", " ")
             yield f"| {outcome['suite']} {outcome['case']} | {outcome['feature'] or '–'} | {reason} |"
+
+
+def _random(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How random answers were judged, and which of them have points outside their range."""
+    from simulators.reaction.suite_statistics import AGAIN, REPEATS, Y_ALLOWED, Z_ALLOWED
+
+    judged = [outcome for outcome in outcomes if outcome.get("points")]
+    if not judged:
+        return
+    inside = [outcome for outcome in judged if not outcome["outside"]]
+    again = [outcome for outcome in judged if outcome["repeats"] > REPEATS]
+    outside, points = (sum(outcome[name] for outcome in judged) for name in ("outside", "points"))
+    yield ""
+    yield "## Random answers"
+    yield ""
+    yield f"A case is run with {REPEATS} repeats, the least that the suite's guide asks for, from seed 1; no seed was chosen by its"
+    yield "outcome. At every time of its table, Z = √n (X − µ) / σ of the mean and Y = √(n/2) (S²/σ² − 1) of the deviation must"
+    yield "lie in the ranges that the case's `settings.txt` gives. Of so many points some lie outside by chance alone, which the"
+    yield f"guide expects; we allow {Z_ALLOWED} points of a mean and {Y_ALLOWED} of a deviation. A case with more is run once more with"
+    yield f"{AGAIN * REPEATS} repeats from seed 2, where an error of the simulator would stand out twice as far; this came to pass in"
+    yield f"{len(again)} of {len(judged)} cases."
+    yield ""
+    yield f"**{len(inside)} of {len(judged)} cases have no point outside; the others have {outside} points outside of {points} judged in all"
+    yield f"({100 * outside / points:.2f} %).** Were Z and Y normal, 0.27 % would lie outside ±3; the deviation of a skewed distribution"
+    yield "varies more than that of a normal one (twice as much for an exponential), which is why the suite gives wider ranges there."
+    yield ""
+    yield "| case | points outside | of | worst quantity |"
+    yield "|---|---|---|---|"
+    for outcome in judged:
+        if outcome["outside"]:
+            yield f"| {outcome['suite']} {outcome['case']} | {outcome['outside']} | {outcome['points']} | {outcome['reason']} |"
 
 
 def _cpu() -> str:

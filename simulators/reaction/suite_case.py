@@ -33,11 +33,14 @@ class Outcome:
 
     Attributes:
         result: `passes`; `refused`: an `UnsupportedFeature` before anything ran; or `fails`.
-        reason: of a refusal or failure, in words.
+        reason: of a refusal or failure, in words; of a random answer that passes with points outside their range, where
+            most of them are.
         feature: the feature that is not supported.
         engine: which engine answered.
         worst: largest |x − reference| / (absolute + relative |reference|); at most 1 in a case that passes.
         seconds: reading, preparing and running together.
+        outside, points, repeats: of random answers: how many points are outside the range of their case, of how many,
+            and how many members were run.
     """
 
     result: Literal["passes", "refused", "fails"]
@@ -46,6 +49,9 @@ class Outcome:
     engine: str = ""
     worst: float = float("nan")
     seconds: float = 0.0
+    outside: int = 0
+    points: int = 0
+    repeats: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,24 +93,28 @@ class SuiteCase:
         def taken() -> float:
             return time.perf_counter() - begun
 
+        outside = points = repeats = 0
         try:
-            worst, where, engine = self._answer()
+            if self.kind == "stochastic":
+                verdict = judged(ReactionModel.read(self.model), self.settings, self.header, self.reference)
+                worst, where, engine = verdict.worst, verdict.where, verdict.engine
+                outside, points, repeats = verdict.outside, verdict.points, verdict.repeats
+            else:
+                worst, where, engine = self._answer()
         except UnsupportedFeature as error:
             return Outcome("refused", str(error), feature=error.feature, seconds=taken())
         except KakehashiError as error:
             return Outcome("fails", f"{type(error).__name__}: {error}", seconds=taken())
         if worst <= 1.0:
-            return Outcome("passes", engine=engine, worst=worst, seconds=taken())
-        return Outcome("fails", where, engine=engine, worst=worst, seconds=taken())
+            why = where if self.kind == "stochastic" else ""
+            return Outcome("passes", why, "", engine, worst, taken(), outside, points, repeats)
+        return Outcome("fails", where, "", engine, worst, taken(), outside, points, repeats)
 
     def _answer(self) -> tuple[float, str, str]:
         """(worst error in tolerances, where, engine)."""
         model = ReactionModel.read(self.model)
         if self.kind == "flux balance":
             return self._flux_balance(model)
-        if self.kind == "stochastic":
-            verdict = judged(model, self.settings, self.header, self.reference)
-            return verdict.worst, verdict.where, verdict.engine
         found: dict[str, Floats] = {}
         status, engine = 0, ""
         for quantity in ("amount", "concentration"):

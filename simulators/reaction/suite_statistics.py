@@ -5,6 +5,8 @@ btm566), Z = √n (X − µ) / σ and Y = √(n/2) (S²/σ² − 1) must lie in 
 fall outside by chance alone, as the suite's guide says; so a case passes with no more than `Z_ALLOWED` and `Y_ALLOWED`
 points outside per variable, and one with more is judged by a second run of `AGAIN` times as many repeats from another seed, in
 which an error of the simulator would stand out twice as far and chance would not.
+
+Where every repeat is 0, its logarithm is not defined and the tables hold 0; such a time is not judged.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulators.reaction.engine import Floats, Status
 from simulators.reaction.model import ReactionModel
@@ -35,13 +38,18 @@ class Verdict:
 
     Attributes:
         worst: most points outside the range of one quantity, over how many are allowed; at most 1 in a case that passes.
-        where: the worst quantity, in words.
+        where: the worst quantity, in words; empty if no point is outside.
         engine: which answered.
+        outside, points: how many points are outside, of how many.
+        repeats: how many members were run.
     """
 
     worst: float
     where: str
     engine: str
+    outside: int = 0
+    points: int = 0
+    repeats: int = 0
 
 
 def judged(model: ReactionModel, settings: Mapping[str, str], header: Sequence[str], reference: Floats) -> Verdict:
@@ -68,6 +76,7 @@ def _once(
         return Verdict(np.inf, f"{failed} of {n} members failed", str(data.attrs["engine"]))
     z_range, y_range = _range(settings, "meanrange"), _range(settings, "sdrange")
     found: list[tuple[float, str]] = []
+    outside = points = 0
     for column, title in enumerate(header):
         name, kind = _split(title)
         if kind is None:
@@ -75,14 +84,17 @@ def _once(
         with np.errstate(divide="ignore", invalid="ignore"):
             logarithm = name.startswith("ln(")
             x = data[name[3:-1] if logarithm else name].values
+            undefined = np.asarray((x == 0.0).all(axis=0)) & logarithm
             x = np.log(x) if logarithm else x
             expected, sd = reference[:, column], _deviation(header, reference, name)
-            if kind == "mean":
-                found.append(_outside(title, _z(x, expected, sd), z_range, Z_ALLOWED, reference[:, 0], n))
-            else:
-                found.append(_outside(title, _y(x, expected), y_range, Y_ALLOWED, reference[:, 0], n))
+            score = _z(x, expected, sd) if kind == "mean" else _y(x, expected)
+        score = np.where(undefined & (expected == 0.0), 0.0, score)
+        allowed, most = (z_range, Z_ALLOWED) if kind == "mean" else (y_range, Y_ALLOWED)
+        bad = ~((score > allowed[0]) & (score < allowed[1]))
+        found.append(_outside(title, score, bad, allowed, most, reference[:, 0], n))
+        outside, points = outside + int(bad.sum()), points + len(bad)
     worst, where = max(found, default=(np.inf, "no column of the table is a mean or a deviation"))
-    return Verdict(worst, where, str(data.attrs["engine"]))
+    return Verdict(worst, where, str(data.attrs["engine"]), outside, points, n)
 
 
 def _z(x: Floats, mean: Floats, sd: Floats | None) -> Floats:
@@ -102,9 +114,14 @@ def _y(x: Floats, sd: Floats) -> Floats:
 
 
 def _outside(
-    title: str, score: Floats, allowed: tuple[float, float], most: int, times: Floats, n: int
+    title: str,
+    score: Floats,
+    bad: NDArray[np.bool_],
+    allowed: tuple[float, float],
+    most: int,
+    times: Floats,
+    n: int,
 ) -> tuple[float, str]:
-    bad = ~((score > allowed[0]) & (score < allowed[1]))
     if not bad.any():
         return 0.0, ""
     k = int(np.argmax(np.where(bad, np.where(np.isnan(score), np.inf, np.abs(score)), -1.0)))
