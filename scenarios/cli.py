@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,14 @@ app = typer.Typer(
 )
 app.add_typer(bench.app, name="bench")
 
+ScenarioOrModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME_OR_FILE",
+        help="A built-in scenario (`twin list`), a path to a YAML file, a PEtab problem, or a model "
+        "(SBML, Antimony, COMBINE archive).",
+    ),
+]
 ScenarioArgument = Annotated[
     str, typer.Argument(metavar="NAME_OR_FILE", help="A built-in scenario (`twin list`), or a path to a YAML file.")
 ]
@@ -62,7 +70,7 @@ def options(
 
 @app.command()
 def run(
-    scenario: ScenarioArgument,
+    scenario: ScenarioOrModel,
     out: Annotated[
         Path | None, typer.Option(help="Where the result goes, e.g. results/mine.zarr; the page lies beside it.")
     ] = None,
@@ -83,45 +91,78 @@ def run(
             metavar="[D-]HH:MM:SS", help="Stop in time before this has passed, with exit code 75; --resume goes on."
         ),
     ] = None,
+    scan: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUES", help="Of a model: values to run through, FROM:TO:COUNT[:log] or VALUE,VALUE,…"
+        ),
+    ] = None,
+    times: Annotated[
+        str | None, typer.Option(metavar="FROM:TO:COUNT", help="Of a model: when to look; or TIME,TIME,…")
+    ] = None,
+    select: Annotated[str | None, typer.Option(metavar="ID,ID,…", help="Of a model: what to keep.")] = None,
+    spread: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]SIGMA", help="Of a model: spread of the logarithm of constants between --members."
+        ),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Of a model or PEtab problem: auto, ensemble, reference (RoadRunner) or stochastic.")
+    ] = "auto",
+    figure: Annotated[
+        Path | None, typer.Option(help="Of a model: also draw the result into this .png or .svg.")
+    ] = None,
 ) -> int:
-    """Run a scenario: result as Zarr, report as one HTML page, answer in the terminal."""
-    from scenarios.scenario import Scenario
-
+    """Run a scenario, a PEtab problem or a bare model: result as Zarr, report as one HTML page, answer in the terminal."""
     if overwrite and resume:
         raise InputError("--overwrite starts anew and --resume goes on: give one of them.")
-    walltime_s = None if walltime is None else seconds_of(walltime)
-    asked = Scenario.load(scenario).with_changes(members=members, seed=seed)
-
-    from scenarios import job
-
+    given: dict[str, object] = {
+        "--out": out, "--members": members, "--seed": seed, "--processes": processes, "--timeline": timeline, "--walltime": walltime,
+        "--scan": scan, "--times": times, "--select": select, "--spread": spread,
+        "--engine": engine if engine != "auto" else None, "--figure": figure,
+    }  # fmt: skip
     try:
-        return job.run(
-            asked,
-            out=out,
-            overwrite=overwrite,
-            resume=resume,
-            dry_run=dry_run,
-            processes=processes,
-            walltime_s=walltime_s,
-            timeline=timeline,
-        )
+        from scenarios import bare
+
+        kind = bare.kind_of(scenario)
+        if kind != "scenario":
+            how = {"out": out, "overwrite": overwrite, "resume": resume, "dry_run": dry_run, "processes": processes,
+                   "walltime_s": None if walltime is None else seconds_of(walltime)}  # fmt: skip
+            return bare.run(kind, scenario, given, **how)
+        bare.refuse_options(scenario, kind, given)
+        return _run_scenario(scenario, given, overwrite=overwrite, resume=resume, dry_run=dry_run)
     except Stopped as stopped:
-        given = {
-            "--out": out,
-            "--members": members,
-            "--seed": seed,
-            "--processes": processes,
-            "--walltime": walltime,
-            "--timeline": timeline,
-        }
-        options = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
+        words = [(name, part) for name, value in given.items() if value is not None
+                 for part in (value if isinstance(value, list) else [value])]  # fmt: skip
+        options = [str(word) for pair in words for word in pair]
         again = shlex.join(["twin", "run", scenario, *options, "--resume"])
         raise Stopped(stopped.signal_number, f"{stopped} What is finished is kept; to go on:\n  {again}") from stopped
 
 
+def _run_scenario(scenario: str, given: dict[str, Any], *, overwrite: bool, resume: bool, dry_run: bool) -> int:
+    from scenarios.scenario import Scenario
+
+    walltime_s = None if given["--walltime"] is None else seconds_of(given["--walltime"])
+    asked = Scenario.load(scenario).with_changes(members=given["--members"], seed=given["--seed"])
+
+    from scenarios import job
+
+    return job.run(
+        asked, out=given["--out"], overwrite=overwrite, resume=resume, dry_run=dry_run, processes=given["--processes"],
+        timeline=given["--timeline"], walltime_s=walltime_s,
+    )  # fmt: skip
+
+
 @app.command()
-def check(scenario: ScenarioArgument) -> None:
-    """Check a scenario without running it: keys, values, units, names in the model, wiring."""
+def check(scenario: ScenarioOrModel) -> None:
+    """Check a scenario, a PEtab problem or a model without running it: keys, values, units, names in the model, wiring."""
+    from scenarios import bare
+
+    if (kind := bare.kind_of(scenario)) != "scenario":
+        print("\n".join(bare.checked(kind, scenario)))
+        return
+
     from scenarios.scenario import Scenario
 
     asked = Scenario.load(scenario)

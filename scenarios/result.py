@@ -140,8 +140,8 @@ def courses_dataset(
         time=("time", times, {"units": "min", "long_name": "time from the stimulus", "axis": "T"})
     )
     return dataset.assign(
-        status=(("arm", "member"), status, _flags(REASONS, "why a member has no values")),
-        answered_by=(("arm", "member"), answered, _flags(ANSWERED_BY, "who answered")),
+        status=(("arm", "member"), status, flags(REASONS, "why a member has no values")),
+        answered_by=(("arm", "member"), answered, flags(ANSWERED_BY, "who answered")),
     )
 
 
@@ -177,7 +177,7 @@ def joined(dataset: xarray.Dataset, *others: xarray.Dataset) -> xarray.Dataset:
     return merged[[*dataset.data_vars, *(name for other in others for name in other.data_vars)]]
 
 
-def _flags(meanings: Mapping[int, str], label: str) -> dict[str, Any]:
+def flags(meanings: Mapping[int, str], label: str) -> dict[str, Any]:
     """CF attributes of a variable of codes."""
     return {
         "long_name": label,

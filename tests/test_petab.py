@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
@@ -12,6 +11,9 @@ import tellurium
 from scipy import stats
 from shared_data import shared
 
+from scenarios.cli import main
+from scenarios.commands.petab_deviation import deviation, stored
+from scenarios.result import read
 from simulators.reaction import PetabProblem
 from simulators.reaction.petab import is_petab
 from simulators.reaction.petab_formula import PetabFormula
@@ -37,27 +39,14 @@ PUBLISHED = {  # log-likelihood at the nominal parameters, as AMICI states it (i
 
 @pytest.mark.parametrize("name", STORED)
 def test_simulations_equal_the_stored_ones(name: str) -> None:
-    folder = shared(*name.split("/"))
-    problem = PetabProblem.read(folder)
+    problem = PetabProblem.read(shared(*name.split("/")))
     table = problem.simulate()
     assert list(table.columns) == [c if c != "measurement" else "simulation" for c in problem.table.columns]
-    ours = dict(zip(map(key, table.to_dict("records")), table["simulation"], strict=True))
-    with next(folder.glob("simulatedData*")).open(newline="") as handle:
-        stored = {key(row): float(row["simulation"]) for row in csv.DictReader(handle, delimiter="\t")}
-    assert set(ours) == set(stored)
-    greatest: dict[str, float] = {}
-    for (observable, *_), value in stored.items():
-        greatest[observable] = max(greatest.get(observable, 0.0), abs(value))
-    for point, value in stored.items():
-        assert abs(ours[point] - value) <= STORED[name] * greatest[point[0]], point
+    kept = stored(problem)
+    assert kept is not None
+    assert deviation(problem, kept, table["simulation"].to_numpy()) < STORED[name]
     if name in PUBLISHED:
         assert problem.log_likelihood() == pytest.approx(PUBLISHED[name], rel=1e-7)
-
-
-def key(row: dict[str, str]) -> tuple[object, ...]:
-    """What tells a point from others, apart from its replicates (whose simulations are the same)."""
-    texts = ("observableId", "simulationConditionId", "preequilibrationConditionId", "observableParameters")
-    return (*(row.get(name) or "" for name in texts), float(row["time"]))
 
 
 def test_roadrunner_gives_the_same_simulations() -> None:
@@ -225,3 +214,46 @@ def test_formulas(text: str, value: float) -> None:
     formula = PetabFormula(text)
     assert formula.names == {"x"}
     assert formula.values({"x": np.array([3.0])}) == pytest.approx([value])
+
+
+# -- the command
+
+
+def test_run_writes_result_table_and_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(path), "--processes", "1"]) == 0
+    said = capsys.readouterr().out
+    data = read(Path("results/problem.zarr"))
+    assert data["simulation"].values == pytest.approx(expected(KIN), rel=1e-6)
+    problem = PetabProblem.read(path)
+    assert data.attrs["chi2"] == pytest.approx(problem.chi2())
+    assert data.attrs["log_likelihood"] == pytest.approx(problem.log_likelihood())
+    assert f"chi2 {problem.chi2():.6g} of 7 points" in said
+    assert "steady states found by" in said
+    blot = data.isel(curve=(data["curve_condition"].values == "kept").argmax())
+    assert blot["course"].values == pytest.approx(
+        [10 * course(4, 16, t) + 1 for t in blot["course_time"].values], rel=1e-6
+    )
+    assert all("units" in data[name].attrs for name in ("measurement", "simulation", "point_time", "course"))
+    page = Path("results/problem.html").read_text()
+    assert "Simulated and measured" in page
+    assert "R on a blot" in page
+    assert main(["report", "results/problem.zarr", "--out", "again.html"]) == 0
+    assert main(["run", str(path), "--processes", "2", "--out", "two.zarr"]) == 0
+    two = read(Path("two.zarr"))
+    assert two.identical(data.assign_attrs(two.attrs))
+    assert main(["run", str(path)]) == 2
+
+
+def test_check_validates_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(written(tmp_path))]) == 0
+    said = capsys.readouterr().out
+    assert "7 measured points of 3 observables, 5 conditions" in said
+    assert "cells settle first under 1 condition" in said
+    assert main(["check", str(written(tmp_path, m=("kept\t90", "keptt\t90")))]) == 2
+    assert "m.tsv:6: simulationConditionId: no condition 'keptt'" in capsys.readouterr().err
+    assert main(["run", str(written(tmp_path)), "--scan", "kin=1,2"]) == 2
+    assert "--scan: not for" in capsys.readouterr().err

@@ -156,6 +156,23 @@ def store(
 
 
 @app.command()
+def petab(
+    problems: Annotated[
+        list[Path], typer.Argument(metavar="PROBLEM...", help="PEtab problems: YAML files or folders.")
+    ],
+    roadrunner: Annotated[
+        bool, typer.Option("--roadrunner", help="Also beside RoadRunner, which may take long.")
+    ] = False,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = 1e-8,
+) -> None:
+    """How far simulated observables of PEtab problems are from the stored ones, from a tighter run, and from RoadRunner's."""
+    from scenarios.commands.petab_deviation import lines
+
+    for line in lines(problems, roadrunner=roadrunner, rtol=rtol):
+        print(line, flush=True)
+
+
+@app.command()
 def step(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="As those of `twin bench ensemble`.")],
     members: Annotated[int, typer.Option(min=16, help="How many members are integrated.")] = 64,

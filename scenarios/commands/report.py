@@ -19,7 +19,7 @@ def rebuild(result: Path, *, out: Path | None = None) -> Path:
     from scenarios.result import read
 
     dataset = read(result)
-    if "scenario" not in dataset.attrs:
+    if "scenario" not in dataset.attrs and dataset.attrs.get("kind") not in ("scan", "petab"):
         raise InputError(f"{result} was not written by `twin run`: its attributes hold no scenario.")
     page = out or result.with_suffix(".html")
     if not page.parent.is_dir():

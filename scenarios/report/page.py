@@ -14,8 +14,10 @@ from scenarios.report import (
     dose_series,
     evidence,
     molecule,
+    petab_fit,
     provenance,
     ranking,
+    scan,
     time_course,
     trust,
     variance,
@@ -26,6 +28,8 @@ from scenarios.report.markup import Markup, element, join
 
 ORDER = (
     answer,
+    petab_fit,
+    scan,
     ranking,
     dose_response,
     dose_series,

@@ -86,6 +86,8 @@ def _made_from(contents: Contents) -> list[object]:
     sizes = contents.dataset.sizes
     parts: list[object] = [element("h3", "Made from")]
     shape = f"{sizes.get('arm', 0)} arms × {sizes.get('member', 0)} cells × {sizes.get('time', 0)} times"
+    if "arm" not in sizes:
+        shape = " × ".join(f"{size} {name}" for name, size in sizes.items())
     parts.append(
         definitions(
             {

@@ -1,0 +1,159 @@
+"""`twin run` of a bare model: closed forms over a scan, dims and units of the result, and errors that name the cure."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scenarios.cli import main
+from scenarios.result import read
+from scenarios.scan import Scan, spread_of
+from scenarios.scan_axis import ScanAxis
+from twin.errors import InputError
+
+DECAY = """model decay
+  compartment c = 1; species A in c, B in c; A = 2; B = 0; k = 0.5; off = 0; total := A + B
+  A -> B; k*A*c
+end
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "decay.ant"
+    path.write_text(DECAY)
+    return path
+
+
+def test_scan_of_two_gives_the_closed_form(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--scan", "k=0.1:10:7:log", "--scan", "A=1,2.5", "--times", "0:4:9", "--figure", "scan.png"]
+    assert main(["run", str(model), *options]) == 0
+    said = capsys.readouterr().out
+    data = read(Path("results/decay.zarr"))
+    assert data["A"].dims == ("k", "A_start", "time")
+    assert data["k"].values == pytest.approx(np.geomspace(0.1, 10, 7))
+    expected = data["A_start"] * np.exp(-data["k"] * data["time"])
+    expected = expected.transpose("k", "A_start", "time").values
+    np.testing.assert_allclose(data["A"].values, expected, rtol=1e-4, atol=1e-7)  # integrated at 1e-6 a step
+    assert {"units", "long_name"} <= set(data["A"].attrs) & set(data["k"].attrs)
+    assert data.attrs["Conventions"].startswith("CF-")
+    assert json.loads(data.attrs["scan"])["scan"]["A"] == [1.0, 2.5]
+    assert "decay: 7 values of k x 2 values of A" in said
+    assert "(k 0.1, A_start 2.5)" in said
+    page = Path("results/decay.html").read_text()
+    assert "heatmap" in page
+    assert Path("scan.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["report", "results/decay.zarr", "--out", "again.html"]) == 0
+    assert Path("again.html").read_text() == page
+
+
+def test_members_are_the_same_at_every_point_and_the_first_is_the_model_itself(model: Path) -> None:
+    options = ["--scan", "A=1,2", "--times", "0:4:3", "--members", "40", "--spread", "0.3", "--select", "A,total"]
+    assert main(["run", str(model), *options, "--seed", "3", "--processes", "1"]) == 0
+    data = read(Path("results/decay.zarr"))
+    assert data["A"].dims == ("A_start", "member", "time")
+    assert set(data["k"].dims) == {"member"}
+    assert "off" not in data.variables  # 0 has no logarithm
+    assert data["k"].values[0] == 0.5
+    assert np.log(data["k"].values[1:] / 0.5).std() == pytest.approx(0.3, rel=0.4)  # 39 draws: 11 %
+    expected = (data["A_start"] * np.exp(-data["k"] * data["time"])).transpose("A_start", "member", "time").values
+    np.testing.assert_allclose(data["A"].values, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        data["total"].values, np.broadcast_to(data["A_start"].values[:, None, None], expected.shape)
+    )
+
+
+def test_processes_do_not_change_the_bits(model: Path) -> None:
+    options = ["--scan", "k=0.1:10:90:log", "--times", "0:4:3"]  # two blocks
+    for count in ("1", "2"):
+        assert main(["run", str(model), *options, "--processes", count, "--out", f"by{count}.zarr"]) == 0
+    one, two = (read(Path(f"by{count}.zarr")) for count in ("1", "2"))
+    assert one.identical(two.assign_attrs(one.attrs))
+    differing = {n for n in one.attrs if one.attrs[n] != two.attrs[n]}
+    assert all(name.startswith("run_") for name in differing)
+
+
+def test_stochastic_members_count_molecules(model: Path) -> None:
+    assert (
+        main(
+            ["run", str(model), "--times", "0:1:2", "--engine", "stochastic", "--members", "200", "--scan", "A=50,100"]
+        )
+        == 0
+    )
+    data = read(Path("results/decay.zarr"))
+    left = data["A"].isel(time=-1)
+    p = np.exp(-0.5)
+    sd = np.sqrt(np.array([50, 100]) * p * (1 - p))  # binomial
+    mean = left.mean("member").values
+    assert (np.abs(mean - np.array([50, 100]) * p) < 4 * sd / np.sqrt(200)).all()
+    assert left.std("member").values == pytest.approx(sd, rel=0.25)
+
+
+def test_finished_results_are_kept(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [str(model), "--scan", "k=1,2", "--times", "0,1"]
+    assert main(["run", *options, "--dry-run"]) == 0
+    assert "2 courses in 1 tasks, 2 times, 3 variables" in capsys.readouterr().out.replace("total", "")
+    assert main(["run", *options]) == 0
+    assert main(["run", *options]) == 2
+    assert "is there already. Replace it with --overwrite" in capsys.readouterr().err
+    assert main(["run", *options, "--resume"]) == 0
+    assert "nothing to resume" in capsys.readouterr().out
+    assert main(["run", str(model), "--scan", "k=1,3", "--times", "0,1", "--resume"]) == 2
+    assert "was made from something else (scan differ)" in capsys.readouterr().err
+    assert main(["run", *options, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--scan", "k=1:2:3"], "how long shall it run.* --times FROM:TO:COUNT"),
+        (["--scan", "kk=1,2", "--times", "0:1"], "--scan kk: nothing in the model; did you mean 'k'"),
+        (["--scan", "total=1,2", "--times", "0:1"], "--scan total: the model computes it by a rule"),
+        (["--scan", "k", "--times", "0:1"], "--scan k: expected NAME=FROM:TO:COUNT"),
+        (["--scan", "k=1:2", "--times", "0:1"], "--scan k=1:2: expected NAME=FROM:TO:COUNT"),
+        (["--scan", "k=0:2:5:log", "--times", "0:1"], "from 0 to 2 by logarithm; expected values above 0"),
+        (["--scan", "k=1,1", "--times", "0:1"], "a value is given twice"),
+        (["--scan", "k=1,2", "--scan", "k=3", "--times", "0:1"], "--scan k: given twice; give all its values"),
+        (["--times", "0:1", "--select", "AA"], "--select AA: nothing in the model; did you mean 'A'"),
+        (["--times", "3,1"], "--times 3,1: expected ascending times"),
+        (["--times", "0:1", "--members", "5"], "all members would be the same; say what differs with --spread"),
+        (["--times", "0:1", "--spread", "k=x", "--members", "5"], "--spread k=x: expected SIGMA or NAME=SIGMA"),
+        (["--times", "0:1", "--spread", "off=0.2", "--members", "5"], "--spread off: its value is 0"),
+        (["--times", "0:1", "--engine", "fast"], "engine='fast': expected"),
+        (["--times", "0:1:100000", "--scan", "k=1:2:100000"], "GiB; at most 2: keep fewer variables"),
+        (["--times", "0:1", "--timeline", "t.json"], "--timeline: not for .*decay.ant, which is a model"),
+        (["--times", "0:1", "--figure", "no/scan.png"], "--figure no/scan.png: expected a .png, .svg or .pdf file"),
+    ],
+)  # fmt: skip
+def test_refusals_name_the_cure(model: Path, capsys: pytest.CaptureFixture[str], options: list[str], text: str) -> None:
+    assert main(["run", str(model), *options]) == 2
+    said = capsys.readouterr().err
+    assert re.search(text, said), said
+    assert not Path("results/decay.zarr").exists()
+
+
+def test_check_tells_what_a_model_holds(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(model)]) == 0
+    assert "decay: 2 species, 1 reactions" in capsys.readouterr().out
+    assert main(["run", "receptor_dimerisation", "--scan", "k=1,2"]) == 2
+    assert "--scan: not for receptor_dimerisation, which is a scenario" in capsys.readouterr().err
+
+
+def test_options_are_parsed() -> None:
+    assert ScanAxis.parse("k=1:100:3:log").values == pytest.approx((1.0, 10.0, 100.0))
+    assert ScanAxis.parse("k=3").values == (3.0,)
+    assert spread_of(["0.3", "k=0.1"]) == {"": 0.3, "k": 0.1}
+    with pytest.raises(InputError, match="given twice"):
+        spread_of(["0.3", "0.2"])
+
+
+def test_members_do_not_depend_on_how_many_there_are(model: Path) -> None:
+    few, many = (
+        Scan(model, (), (0.0, 1.0), members=n, spread={"": 0.3}, seed=5).drawn["k"] for n in (3, 9)
+    )  # fmt: skip
+    np.testing.assert_array_equal(few, many[:3])
