@@ -3,10 +3,11 @@
 - `open_executor`, `Executor`: an ordered map over tasks, in one process, many, or MPI ranks
 - `TaskFailure`: a task that failed, as a value
 - `Journal`, `Record`: finished work on disk, to resume from
+- `Checkpoint`: where a computation stands, to go on from there bit by bit
 - `draft`, `publish`, `tidy`: a result appears whole, or not at all
 - `stop`, `Stopped`: a job told to end
 - `granted_cores`, `one_thread_each`: what the machine grants
-- errors: `HpcError`, `LaunchError`, `WorkerError`, `StorageError`, `FingerprintError`, `InUseError`, `ExistsError`,
+- errors: `HpcError`, `LaunchError`, `WorkerError`, `StorageError`, `DamagedError`, `FingerprintError`, `InUseError`, `ExistsError`,
   `RequestError`
 """
 
@@ -14,7 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpc.checkpoint import Checkpoint
     from hpc.errors import (
+        DamagedError,
         ExistsError,
         FingerprintError,
         HpcError,
@@ -26,19 +29,22 @@ if TYPE_CHECKING:
     )
     from hpc.executor import Executor, open_executor
     from hpc.grant import granted_cores, one_thread_each
-    from hpc.journal import Journal, Record
+    from hpc.journal import Journal
     from hpc.publication import draft, publish, tidy
+    from hpc.record import Record
     from hpc.stop import Stopped
     from hpc.task_failure import TaskFailure
 
 _HOME = {
     "Executor": "executor", "open_executor": "executor", "TaskFailure": "task_failure", "Journal": "journal",
-    "Record": "journal", "Stopped": "stop", "granted_cores": "grant", "one_thread_each": "grant", "HpcError": "errors",
+    "Record": "record", "Checkpoint": "checkpoint", "DamagedError": "errors", "Stopped": "stop", "granted_cores": "grant", "one_thread_each": "grant", "HpcError": "errors",
     "LaunchError": "errors", "WorkerError": "errors", "StorageError": "errors", "FingerprintError": "errors",
     "InUseError": "errors", "ExistsError": "errors", "RequestError": "errors", "draft": "publication", "publish": "publication", "tidy": "publication",
 }  # fmt: skip
 
 __all__ = [
+    "Checkpoint",
+    "DamagedError",
     "Executor",
     "ExistsError",
     "FingerprintError",

@@ -22,6 +22,10 @@ class StorageError(HpcError):
     """The disk did not take what was written (full, over quota, failing): all that was written earlier is whole."""
 
 
+class DamagedError(HpcError):
+    """What lies on disk is not what was written there."""
+
+
 class FingerprintError(HpcError):
     """What lies on disk belongs to another job: other inputs, versions or seed."""
 

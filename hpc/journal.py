@@ -1,8 +1,6 @@
 """Journal: finished work on disk, one record after the other, so that a run killed at any moment goes on where it was.
 
-File: a magic line, then records. A record is a header (marker, length of the payload, CRC-32 of the payload, CRC-32 of the
-header itself), then the payload: length of a JSON text, the text (key, note, names, types and shapes of the arrays), the arrays as they
-lie in memory. Nothing is pickled. The first record is the fingerprint: what the results depend on (inputs, versions, seed).
+File: a magic line, then records (`hpc.record`). The first is the fingerprint: what the results depend on (inputs, versions, seed).
 
 What a crash leaves: SIGKILL costs nothing that `append` returned from, a crash of the machine at most the last second. A
 torn last record is cut off; a damaged one in the middle is skipped, since its header still says where the next begins.
@@ -12,44 +10,23 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import socket
-import struct
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from hpc.errors import FingerprintError, InUseError, StorageError
+from hpc.errors import FingerprintError, InUseError
+from hpc.record import HEADER_BYTES, Record, block, compare, decoded, read, storage_error, walk
 
 _MAGIC = b"kakehashi journal 1\n"
-_HEADER = struct.Struct("<4sQII")  # marker, payload length, CRC of the payload, CRC of what stands before
-_MARKER = b"rec\n"
-_TEXT = struct.Struct("<I")
 _SYNC_EVERY_S = 1.0
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
-
-@dataclass(frozen=True)
-class Record:
-    """One finished piece of work.
-
-    Attributes:
-        key: which.
-        arrays: its numbers, by name.
-        note: anything else, as JSON can say it.
-    """
-
-    key: str
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    note: Any = None
 
 
 class Journal:
@@ -94,7 +71,7 @@ class Journal:
                 os.close(self._file)
                 raise
         except OSError as error:
-            raise _storage_error(self.path, error) from error
+            raise storage_error(self.path, error) from error
 
     def __contains__(self, key: object) -> bool:
         return key in self._found
@@ -115,9 +92,9 @@ class Journal:
         """
         start, length = self._found[key]
         try:
-            record = _decode(_read(self._file, start, length))
+            record = decoded(read(self._file, start, length))
         except OSError as error:
-            raise _storage_error(self.path, error) from error
+            raise storage_error(self.path, error) from error
         return record
 
     def append(self, key: str, arrays: Mapping[str, np.ndarray] | None = None, note: Any = None) -> None:
@@ -135,7 +112,7 @@ class Journal:
             if time.monotonic() - self._synced >= _SYNC_EVERY_S:
                 self._sync()
         except OSError as error:
-            raise _storage_error(self.path, error) from error
+            raise storage_error(self.path, error) from error
 
     def close(self) -> None:
         """Make everything durable and let go of the file."""
@@ -144,7 +121,7 @@ class Journal:
         try:
             self._sync()
         except OSError as error:
-            raise _storage_error(self.path, error) from error
+            raise storage_error(self.path, error) from error
         finally:
             os.close(self._file)
             self._file = -1
@@ -166,7 +143,7 @@ class Journal:
     def _scan(self, fingerprint: dict[str, str]) -> int:
         """Index what is there; returns where the next record goes, 0 for an empty file."""
         size = os.fstat(self._file).st_size
-        start = _read(self._file, 0, min(size, len(_MAGIC)))
+        start = read(self._file, 0, min(size, len(_MAGIC)))
         if start != _MAGIC[: len(start)]:
             raise FingerprintError(
                 f"{self.path} is not a journal of this version of kakehashi. Start anew with --overwrite, or choose another place with --out."
@@ -174,17 +151,17 @@ class Journal:
         if size <= len(_MAGIC):
             return 0
         first, end = True, len(_MAGIC)
-        for position, length, payload in _walk(self._file):
+        for position, length, payload in walk(self._file, len(_MAGIC)):
             if first:
                 if payload is None:
                     raise FingerprintError(
                         f"{self.path}: what this journal belongs to can no longer be read (damaged on disk). "
                         "Start anew with --overwrite."
                     )
-                _compare(self.path, _decode(payload).note, fingerprint)
+                compare(self.path, decoded(payload).note, fingerprint)
                 first = False
             elif payload is not None:
-                self._found[_decode(payload).key] = (position, length)
+                self._found[decoded(payload).key] = (position, length)
             else:
                 self.damaged += 1
             end = position + length
@@ -192,14 +169,9 @@ class Journal:
 
     def _write_record(self, record: Record) -> tuple[int, int]:
         """Append a record; returns where its payload begins and how long it is."""
-        payload = _encode(record)
-        length = sum(len(part) for part in payload)
-        crc = 0
-        for part in payload:
-            crc = zlib.crc32(part, crc)
-        head = _HEADER.pack(_MARKER, length, crc, 0)[:-4]
-        start = self._end + _HEADER.size
-        self._write([head + struct.pack("<I", zlib.crc32(head)), *payload])
+        parts = block(record)
+        start, length = self._end + HEADER_BYTES, sum(len(part) for part in parts[1:])
+        self._write(parts)
         return start, length
 
     def _write(self, parts: list[bytes | memoryview]) -> None:
@@ -226,24 +198,10 @@ class Journal:
 def keys(path: Path) -> Iterator[str | None]:
     """Keys of all records of a journal in the order of writing, as often as they were written; None for a damaged one."""
     with path.open("rb") as file:
-        records = _walk(file.fileno())
+        records = walk(file.fileno(), len(_MAGIC))
         next(records, None)  # the fingerprint
         for _, _, payload in records:
-            yield None if payload is None else _decode(payload).key
-
-
-def _walk(file: int) -> Iterator[tuple[int, int, bytearray | None]]:
-    """Where each record's payload begins, how long it is, and the payload; None where its bytes have changed."""
-    size, position = os.fstat(file).st_size, len(_MAGIC)
-    while position + _HEADER.size <= size:
-        head = bytes(_read(file, position, _HEADER.size))
-        marker, length, crc, head_crc = _HEADER.unpack(head)
-        position += _HEADER.size
-        if marker != _MARKER or head_crc != zlib.crc32(head[:-4]) or position + length > size:
-            return  # written when the run was killed, or not at all
-        payload = _read(file, position, length)
-        yield position, length, payload if zlib.crc32(payload) == crc else None
-        position += length
+            yield None if payload is None else decoded(payload).key
 
 
 def sync_directory(path: Path) -> None:
@@ -283,69 +241,3 @@ def _open_locked(path: Path, patience_s: float) -> int:
         except FileNotFoundError:
             pass
         os.close(descriptor)  # removed by the run that held it, between our opening and our locking
-
-
-def _encode(record: Record) -> list[bytes | memoryview]:
-    described: list[list[Any]] = []
-    blocks: list[bytes | memoryview] = []
-    for name, given in record.arrays.items():
-        array = np.asarray(given, order="C")
-        if array.dtype.hasobject or array.dtype.names:
-            raise TypeError(
-                f"array {name!r} of record {record.key!r} has dtype {array.dtype}; numbers or text of fixed length are needed."
-            )
-        described.append([name, array.dtype.str, array.shape])
-        blocks.append(array.reshape(-1).view(np.uint8).data if array.nbytes else b"")
-    text = json.dumps({"key": record.key, "note": record.note, "arrays": described}, ensure_ascii=False).encode()
-    return [_TEXT.pack(len(text)) + text, *blocks]
-
-
-def _decode(payload: bytearray) -> Record:
-    (length,) = _TEXT.unpack_from(payload)
-    position = _TEXT.size + length
-    content = json.loads(payload[_TEXT.size : position].decode())
-    arrays: dict[str, np.ndarray] = {}
-    for name, type_, shape in content["arrays"]:
-        dtype = np.dtype(type_)
-        count = int(np.prod(shape, dtype=np.int64))
-        if not count * dtype.itemsize:
-            arrays[name] = np.empty(shape, dtype)
-            continue
-        # copied: what lies in the middle of a file is not aligned, and the arrays shall not hold the whole payload in memory
-        arrays[name] = np.frombuffer(payload, dtype, count, position).reshape(shape).copy()
-        position += count * dtype.itemsize
-    return Record(content["key"], arrays, content["note"])
-
-
-def _compare(path: Path, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    if found == expected:
-        return
-    differing = [name for name in {**found, **expected} if found.get(name) != expected.get(name)]
-    lines = "\n".join(
-        f"    {name}: {found.get(name, 'absent')} there, {expected.get(name, 'absent')} now" for name in differing
-    )
-    raise FingerprintError(
-        f"{path} belongs to a run on something else:\n{lines}\n"
-        "  Restore what it was begun with to resume it, or start anew with --overwrite."
-    )
-
-
-def _read(file: int, start: int, length: int) -> bytearray:
-    content = bytearray(length)
-    view, done = memoryview(content), 0
-    while done < length:
-        count = os.preadv(file, [view[done : done + (1 << 30)]], start + done)
-        if count == 0:
-            raise OSError(errno.EIO, "the file has become shorter")
-        done += count
-    return content
-
-
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    cure = (
-        "Free some space (or raise the quota or `ulimit -f`), then go on with --resume."
-        if full
-        else "Check the disk and the permissions of its folder, or choose another place with --out."
-    )
-    return StorageError(f"{path}: {error.strerror or error}. What was written before is whole. {cure}")
