@@ -40,3 +40,7 @@ class ExistsError(HpcError):
 
 class RequestError(HpcError):
     """A job was asked for that no scheduler could grant, or that the scheduler named has no means for."""
+
+
+class PlacementError(HpcError):
+    """Simulators are placed on ranks that the job has not, or a placement names no simulator."""

@@ -1,0 +1,103 @@
+"""Which simulators of a twin run on which ranks: `molecular=1-3 cell=0`."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Self
+
+from hpc.errors import PlacementError
+
+_WORD = re.compile(r"([^=\s]+)=(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)")
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Ranks of each placed simulator. Rank 0 leads, and runs what nobody placed elsewhere.
+
+    Args:
+        ranks: simulator → its ranks, ascending. On several, its members are shared out among them.
+
+    Raises:
+        PlacementError: no rank, or rank 0 together with others: who leads cannot wait for its own share.
+    """
+
+    ranks: Mapping[str, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ranks", MappingProxyType({n: tuple(sorted(set(r))) for n, r in self.ranks.items()}))
+        for name, ranks in self.ranks.items():
+            if not ranks:
+                raise PlacementError(f"placement of {name}: no rank; write e.g. {name}=1-3.")
+            if 0 in ranks and len(ranks) > 1:
+                raise PlacementError(
+                    f"placement {name}={_shown(ranks)}: rank 0 leads the others and cannot share one simulator with them; "
+                    f"write {name}=0, or {name}={_shown(ranks[1:])}."
+                )
+
+    @classmethod
+    def parse(cls, words: Sequence[str]) -> Self:
+        """From words such as ``molecular=1-3`` and ``cell=0``.
+
+        Raises:
+            PlacementError: a word that is no placement, ranks that descend, or a simulator placed twice.
+        """
+        ranks: dict[str, tuple[int, ...]] = {}
+        for word in words:
+            match = _WORD.fullmatch(word)
+            if match is None:
+                raise PlacementError(f"placement {word!r}: expected SIMULATOR=RANKS, e.g. molecular=1-3 or cell=0,4.")
+            name, numbers = match.groups()
+            if name in ranks:
+                raise PlacementError(f"placement {word!r}: {name} is placed twice; name all of its ranks in one word.")
+            ranks[name] = tuple(rank for part in numbers.split(",") for rank in _range(part, word))
+        return cls(ranks)
+
+    def check(self, simulators: Sequence[str], *, size: int) -> None:
+        """Refuse what does not fit a twin and a job.
+
+        Args:
+            simulators: of the twin.
+            size: ranks of the job.
+
+        Raises:
+            PlacementError: no such simulator, or a rank that the job has not.
+        """
+        for name, ranks in self.ranks.items():
+            if name not in simulators:
+                near = difflib.get_close_matches(name, simulators, n=1)
+                cure = f"did you mean {near[0]}?" if near else f"it has {', '.join(simulators)}."
+                raise PlacementError(f"placement {name}={_shown(ranks)}: the twin has no simulator {name!r}; {cure}")
+            if ranks[-1] >= size:
+                one = "1 rank, 0" if size == 1 else f"{size} ranks, 0-{size - 1}"
+                raise PlacementError(
+                    f"placement {name}={_shown(ranks)}: the job has {one}; launch more (mpiexec -n {ranks[-1] + 1} …), or "
+                    "place on fewer."
+                )
+
+    def on(self, rank: int) -> tuple[str, ...]:
+        """What runs on a rank."""
+        return tuple(name for name, ranks in self.ranks.items() if rank in ranks)
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={_shown(ranks)}" for name, ranks in self.ranks.items())
+
+
+def _range(part: str, word: str) -> range:
+    first, _, last = part.partition("-")
+    if last and int(last) < int(first):
+        raise PlacementError(f"placement {word!r}: ranks {part} descend; write {last}-{first}.")
+    return range(int(first), int(last or first) + 1)
+
+
+def _shown(ranks: Sequence[int]) -> str:
+    parts: list[str] = []
+    start = 0
+    for i in range(1, len(ranks) + 1):
+        if i == len(ranks) or ranks[i] != ranks[i - 1] + 1:
+            parts.append(f"{ranks[start]}" if i - start == 1 else f"{ranks[start]}-{ranks[i - 1]}")
+            start = i
+    return ",".join(parts)

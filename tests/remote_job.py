@@ -1,0 +1,156 @@
+"""One coupled MPI job of the tests: `python remote_job.py WHAT PLACEMENT…` on every rank."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from receptor_patch import ReceptorPatch
+
+from coupling.cached import Cached
+from coupling.remote import RemoteSimulator, placed
+from coupling.simulate import simulate
+from hpc.errors import HpcError
+from hpc.line import Line
+from hpc.placement import Placement
+from simulators.closed_form import Constant, OneCompartment
+from simulators.reaction import ReactionSimulator
+from twin import Conduit, KakehashiError, Perturbation, State, Twin, Values, Variable
+
+MEMBERS = np.arange(5)
+
+
+class Waiting:
+    """A simulator that takes its time: one second a step, and says when it began and ended."""
+
+    inputs: tuple[Variable, ...] = ()
+    outputs = (Variable("done"),)
+    targets: Mapping[str, Variable] = {}
+    clock: Literal["macro", "micro"] = "macro"
+    time_units = "min"
+
+    def init(self, *, members: NDArray[np.int64], seed: int) -> State:
+        return State(members=members, arrays={"n": np.zeros(len(members))})
+
+    def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
+        return state
+
+    def step(
+        self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
+    ) -> tuple[State, Values]:
+        time.sleep(1.0)
+        n = state.arrays["n"] + 1
+        return State(state.members, {"n": n}, t1), {"done": np.repeat(n[:, None], len(sample) + 1, axis=1)}
+
+
+class Breaking(Waiting):
+    """A simulator that breaks in its first step."""
+
+    def step(self, state: State, inputs: Values, **times: Any) -> tuple[State, Values]:
+        raise ZeroDivisionError("nothing to divide by")
+
+
+def coupled() -> Twin:
+    """A drug, noisy receptors that it occupies, and a cell that they drive."""
+    cell = ReactionSimulator(
+        "S = 0; bound = 0; J1: -> S; 0.1 * bound; J2: S -> ; 0.05 * S",
+        readouts=["S"],
+        inputs=["bound"],
+        units={"S": "nM", "bound": ""},
+        time_units="min",
+    )
+    patch = Cached(ReceptorPatch(np.geomspace(1.0, 100.0, 5), asked=[], snapshots=2), rtol=0.02)
+    return Twin(
+        {
+            "drug": OneCompartment(volume=1.0, half_life=60.0, amount_units="nmol", time_units="min"),
+            "patch": patch,
+            "cell": cell,
+        },
+        (Conduit("drug.concentration", "patch.L"), Conduit("patch.bound", "cell.bound")),
+    )
+
+
+def bits(placement: Placement) -> None:
+    """A coupled run; prints a digest of all bits."""
+    changes = [Perturbation(0.0, "drug.amount", 50.0, "add"), Perturbation(5.0, "patch.Kd", 2.0, "scale")]
+    with placed(coupled(), placement) as stage:
+        if stage is None:
+            return
+        found = simulate(stage, changes, members=MEMBERS, t0=0.0, t1=10.0, sample=[2.5, 10.0], seed=4, exchange=1.0)
+    digest = hashlib.sha256(b"".join(found[name].values.tobytes() for name in sorted(found.data_vars)))
+    print(digest.hexdigest())
+
+
+def overlap(placement: Placement) -> None:
+    """Two simulators of a second each; prints the seconds of a step."""
+    with placed(Twin({"one": Waiting(), "two": Waiting()}), placement) as stage:
+        if stage is None:
+            return
+        begun = time.perf_counter()
+        simulate(stage, members=MEMBERS, t0=0.0, t1=2.0, sample=[2.0], exchange=1.0)
+        print((time.perf_counter() - begun) / 2)
+
+
+def breaks(placement: Placement) -> None:
+    """A simulator that breaks on another rank."""
+    with placed(Twin({"one": Breaking(), "rate": Constant({"k": ("1/h", 1.0)})}), placement) as stage:
+        if stage is None:
+            return
+        simulate(stage, members=MEMBERS, t0=0.0, t1=1.0, sample=[1.0])
+
+
+def round_trip(placement: Placement) -> None:
+    """A step of a simulator that does nothing, with 100 kB out and back, beside MPI alone; prints the ratio of medians."""
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    state = State(members=np.arange(6000), arrays={"n": np.zeros(6000)})
+    size = 2 * 6000 * 8
+
+    class Idle(Waiting):
+        def step(self, state: State, inputs: Values, **times: Any) -> tuple[State, Values]:
+            return state, {}
+
+    line = Line.world()
+    spans: dict[str, list[float]] = {"bare": [], "step": []}
+    buffer = bytearray(size)
+    for _ in range(400):
+        begun = time.perf_counter()
+        if world.rank == 0:
+            world.Send([buffer, MPI.BYTE], 1)
+            world.Recv([buffer, MPI.BYTE], 1)
+        elif world.rank == 1:
+            world.Recv([buffer, MPI.BYTE], 0)
+            world.Send([buffer, MPI.BYTE], 0)
+        spans["bare"].append(time.perf_counter() - begun)
+    with placed(Twin({"one": Idle()}), placement, line=line) as stage:
+        if stage is None:
+            return
+        one = stage.simulators["one"]
+        assert isinstance(one, RemoteSimulator)
+        for _ in range(400):
+            begun = time.perf_counter()
+            one.step(state, {}, t0=0.0, t1=1.0)
+            spans["step"].append(time.perf_counter() - begun)
+    medians = {name: statistics.median(found) for name, found in spans.items()}
+    print(medians["step"] / medians["bare"], medians["bare"] * 1e6, medians["step"] * 1e6)
+
+
+def main() -> int:
+    what, *words = sys.argv[1:]
+    try:
+        {"bits": bits, "overlap": overlap, "breaks": breaks, "round_trip": round_trip}[what](Placement.parse(words))
+    except (HpcError, KakehashiError) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Simulators on other ranks: the same bits as on one, steps that overlap, and placements that cannot be."""
+
+from __future__ import annotations
+
+import mpi_launch
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpi_launch import ROOT, needs_mpiexec
+
+from hpc import message
+from hpc.errors import PlacementError
+from hpc.placement import Placement
+
+JOB = str(ROOT / "tests" / "remote_job.py")
+
+
+@needs_mpiexec
+@pytest.mark.slow
+def test_where_simulators_run_changes_no_bit() -> None:
+    """Noise comes from (seed, member), so members may be shared out among ranks."""
+    digests = set()
+    for ranks, words in ((1, ["cell=0"]), (2, ["patch=1"]), (4, ["patch=1-2", "cell=3", "drug=3"])):
+        done = mpi_launch.run(ranks, JOB, "bits", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        digests.add(done.stdout.strip())
+    assert len(digests) == 1
+
+
+@needs_mpiexec
+@pytest.mark.slow
+def test_independent_steps_overlap() -> None:
+    done = mpi_launch.run(2, JOB, "overlap", "two=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 1.0 <= float(done.stdout) <= 1.1
+
+
+@needs_mpiexec
+def test_what_breaks_on_another_rank_is_told_with_its_place() -> None:
+    done = mpi_launch.run(2, JOB, "breaks", "one=1")
+    assert done.returncode == 2
+    assert "simulator 'one' on rank 1: ZeroDivisionError: nothing to divide by" in done.stderr
+
+
+@needs_mpiexec
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["one=1-3"], "placement one=1-3: the job has 2 ranks, 0-1; launch more (mpiexec -n 4 …), or place on fewer."),
+        (["on=1"], "the twin has no simulator 'on'; did you mean one?"),
+    ],
+)
+def test_a_placement_that_does_not_fit_the_job_is_refused(words: list[str], says: str) -> None:
+    done = mpi_launch.run(2, JOB, "breaks", *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["molecular"], r"'molecular': expected SIMULATOR=RANKS, e\.g\. molecular=1-3"),
+        (["molecular="], r"expected SIMULATOR=RANKS"),
+        (["a=3-1"], r"ranks 3-1 descend; write 1-3"),
+        (["a=1", "a=2"], r"a is placed twice"),
+        (["a=0-2"], r"rank 0 leads the others .* write a=0, or a=1-2"),
+    ],
+)
+def test_words_that_are_no_placement(words: list[str], says: str) -> None:
+    with pytest.raises(PlacementError, match=says):
+        Placement.parse(words)
+
+
+def test_a_placement_is_read_and_shown_alike() -> None:
+    placement = Placement.parse(["molecular=1-3,5", "cell=0", "drug=4"])
+    assert placement.ranks == {"molecular": (1, 2, 3, 5), "cell": (0,), "drug": (4,)}
+    assert str(placement) == "molecular=1-3,5 cell=0 drug=4"
+    assert placement.on(4) == ("drug",)
+    assert Placement.parse(str(placement).split()) == placement
+
+
+DTYPES = st.sampled_from([np.float64, np.float32, np.int64, np.int8, np.bool_, np.uint16])
+SHAPES = st.lists(st.integers(0, 4), min_size=0, max_size=3).map(tuple)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.tuples(DTYPES, SHAPES), max_size=5), st.integers(0, 2**31))
+def test_a_message_gives_back_what_was_packed(specs: dict[str, tuple[type, tuple[int, ...]]], seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    arrays = {name: chance.integers(0, 2, shape).astype(dtype) for name, (dtype, shape) in specs.items()}
+    facts = {"seed": seed, "name": "é|", "share": 0.1, "none": None, "yes": True}
+    found = message.unpack(message.pack(3, arrays, facts, ticket=seed))
+    assert (found.kind, found.ticket, found.facts) == (3, seed, facts)
+    assert list(found.arrays) == list(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array, strict=True)
+        assert found.arrays[name].flags.writeable
