@@ -58,7 +58,7 @@ def pack(
         specs = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
         layout = _kept(_by_key, key, _layout(json.dumps([specs, dict(facts or {})]).encode()))
     buffer = np.empty(layout.total, dtype=np.uint8)  # not cleared: everything but the gaps is written
-    view = memoryview(buffer)
+    view = buffer.data
     _HEAD.pack_into(view, 0, kind, ticket, len(layout.text))
     view[_HEAD.size : _HEAD.size + len(layout.text)] = layout.text
     for (_, dtype, shape, start), array in zip(layout.places, arrays.values(), strict=True):
@@ -68,7 +68,7 @@ def pack(
 
 def unpack(buffer: Buffer) -> Message:
     """What is in it; the arrays are writable views."""
-    view = memoryview(buffer)
+    view = buffer.data
     kind, ticket, length = _HEAD.unpack_from(view)
     text = bytes(view[_HEAD.size : _HEAD.size + length])
     layout = _by_text.get(text)
