@@ -34,7 +34,8 @@ from hpc.placement import Placement
 from twin.errors import KakehashiError, SimulationError, UnsupportedFeature
 from twin.graph import Twin
 from twin.perturbation import Perturbation
-from twin.simulator import Simulator, State, Values
+from twin.signal import Signal
+from twin.simulator import Follower, Simulator, State, Values
 from twin.variable import Variable
 
 Answer = Callable[[], tuple[State, Values]]
@@ -76,11 +77,12 @@ def placed(twin: Twin, placement: Placement, *, line: Line | None = None) -> Ite
         yield None
         return
     desk = _Desk(line)
-    remote = {
-        name: RemoteSimulator(twin.simulators[name], name=name, number=numbers[name], ranks=ranks, desk=desk)
-        for name, ranks in placement.ranks.items()
-        if ranks != (0,)
-    }
+    remote: dict[str, Simulator] = {}
+    for name, ranks in placement.ranks.items():
+        if ranks != (0,):
+            local = twin.simulators[name]
+            kind = RemoteFollower if isinstance(local, Follower) else RemoteSimulator
+            remote[name] = kind(local, name=name, number=numbers[name], ranks=ranks, desk=desk)
     try:
         yield Twin({**twin.simulators, **remote}, twin.conduits)
     finally:
@@ -172,16 +174,28 @@ class RemoteSimulator:
         """See `twin.Simulator.step`."""
         return self.begin(state, inputs, t0=t0, t1=t1, sample=sample)()
 
-    def begin(self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()) -> Answer:
+    def begin(
+        self,
+        state: State,
+        inputs: Values,
+        *,
+        t0: float,
+        t1: float,
+        sample: Sequence[float] = (),
+        signals: Mapping[str, Signal] | None = None,
+    ) -> Answer:
         """Send a step off; who calls what is returned waits for it. Steps that do not wait for each other so overlap."""
         parts: list[tuple[dict[str, NDArray[Any]], dict[str, Any]]] = []
         times = np.array([state.time, t0, t1, *sample])
         for rows in self._shares(len(state.members)):
             arrays, facts = _packed(state, rows)
+            arrays["times"] = times
             for name, values in inputs.items():
                 arrays["in:" + name] = np.asarray(values)[rows]
-            arrays["times"] = times
-            parts.append((arrays, {**facts, "simulator": self._number}))
+            for name, signal in (signals or {}).items():
+                arrays["signal:" + name] = signal.coefficients[rows]
+                arrays["span:" + name] = np.array([signal.t0, signal.t1])
+            parts.append((arrays, {**facts, "simulator": self._number, "follow": signals is not None}))
         replies = self._ask(Kind.STEP, parts)
 
         def wait() -> tuple[State, Values]:
@@ -217,6 +231,16 @@ class RemoteSimulator:
             return found
 
         return wait
+
+
+class RemoteFollower(RemoteSimulator):
+    """A `twin.Follower` on other ranks."""
+
+    def follow(
+        self, state: State, signals: Mapping[str, Signal], *, t0: float, t1: float, sample: Sequence[float] = ()
+    ) -> tuple[State, Values]:
+        """See `twin.Follower.follow`."""
+        return self.begin(state, {}, t0=t0, t1=t1, sample=sample, signals=signals)()
 
 
 class _Desk:
@@ -260,7 +284,14 @@ def _answered(simulator: Simulator, asked: Message) -> message.Buffer:
             )
         return _reply(simulator.perturb(state, changes), {}, ticket)
     _, t0, t1, *sample = arrays["times"].tolist()
-    state, outputs = simulator.step(state, _prefixed(arrays, "in:"), t0=t0, t1=t1, sample=sample)
+    if asked.facts["follow"]:
+        signals = {
+            name: Signal(*_span(arrays["span:" + name]), coefficients)
+            for name, coefficients in _prefixed(arrays, "signal:").items()
+        }
+        state, outputs = cast(Follower, simulator).follow(state, signals, t0=t0, t1=t1, sample=sample)
+    else:
+        state, outputs = simulator.step(state, _prefixed(arrays, "in:"), t0=t0, t1=t1, sample=sample)
     return _reply(state, outputs, ticket)
 
 
@@ -276,6 +307,10 @@ def _reply(state: State, outputs: Values, ticket: int) -> message.Buffer:
     for name, values in outputs.items():
         arrays["out:" + name] = np.asarray(values)
     return message.pack(Kind.DONE, arrays, facts, ticket=ticket)
+
+
+def _span(times: NDArray[Any]) -> tuple[float, float]:
+    return float(times[0]), float(times[1])
 
 
 def _state(found: Message) -> State:

@@ -6,11 +6,11 @@ them on threads or on other ranks writes another `Stepper`; no scheme knows the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,20 @@ class Stepper(Protocol):
         ...
 
 
+@runtime_checkable
+class Deferred(Simulator, Protocol):
+    """A simulator that works elsewhere (`coupling.remote`): a step is sent off, and waited for later."""
+
+    def begin(
+        self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = (),
+        signals: Mapping[str, Signal] | None = None,
+    ) -> Callable[[], tuple[State, Values]]:  # fmt: skip
+        """Send a step off; what is returned waits for its end. Signals only for a `Follower`."""
+        ...
+
+
 class SerialStepper:
-    """A `Stepper` that takes one step after the other, in this process.
+    """A `Stepper` that takes one step after the other in this process, while those of `Deferred` simulators run elsewhere.
 
     Args:
         twin: whose simulators are stepped.
@@ -70,25 +82,41 @@ class SerialStepper:
             name: factor(time_units, simulator.time_units or time_units, where=f"clock of {name}")
             for name, simulator in twin.simulators.items()
         }
+        self._elsewhere = any(isinstance(simulator, Deferred) for simulator in twin.simulators.values())
 
     def __call__(self, steps: Sequence[Step]) -> Sequence[tuple[State, Values]]:
         """See `Stepper`."""
-        return [self._taken(step) for step in steps]
+        if not self._elsewhere:
+            return [self._taken(step) for step in steps]
+        sent = [self._sent(step) for step in steps]
+        here = {i: self._taken(step) for i, step in enumerate(steps) if sent[i] is None}
+        return [here[i] if wait is None else wait() for i, wait in enumerate(sent)]
+
+    def _sent(self, step: Step) -> Callable[[], tuple[State, Values]] | None:
+        """Waits for a step that was sent off; None where it is taken here."""
+        simulator = self._twin.simulators[step.name]
+        if not isinstance(simulator, Deferred) or (step.signals is not None and not isinstance(simulator, Follower)):
+            return None
+        return simulator.begin(step.state, step.inputs, **self._times(step), signals=self._signals(step))
 
     def _taken(self, step: Step) -> tuple[State, Values]:
-        simulator, clock = self._twin.simulators[step.name], self._clocks[step.name]
-        times: dict[str, Any] = {
-            "t0": step.t0 * clock,
-            "t1": step.t1 * clock,
-            "sample": [time * clock for time in step.sample],
-        }
+        simulator, times = self._twin.simulators[step.name], self._times(step)
         with named(step.name, step.state.members, f"from {step.t0:g} to {step.t1:g}"):
-            if step.signals is None:
+            signals = self._signals(step)
+            if signals is None:
                 return simulator.step(step.state, step.inputs, **times)
-            signals = {name: signal.on_clock(clock) for name, signal in step.signals.items()}
             if isinstance(simulator, Follower):
                 return simulator.follow(step.state, signals, **times)
             return _sub_cycled(simulator, step.state, signals, **times)
+
+    def _times(self, step: Step) -> dict[str, Any]:
+        clock = self._clocks[step.name]
+        return {"t0": step.t0 * clock, "t1": step.t1 * clock, "sample": [time * clock for time in step.sample]}
+
+    def _signals(self, step: Step) -> dict[str, Signal] | None:
+        if step.signals is None:
+            return None
+        return {name: signal.on_clock(self._clocks[step.name]) for name, signal in step.signals.items()}
 
 
 SUB_CYCLES = 4

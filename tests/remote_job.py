@@ -15,7 +15,7 @@ from receptor_patch import ReceptorPatch
 
 from coupling.cached import Cached
 from coupling.remote import RemoteSimulator, placed
-from coupling.simulate import simulate
+from coupling.simulate import advance, simulate, start
 from hpc.errors import HpcError
 from hpc.line import Line
 from hpc.placement import Placement
@@ -93,7 +93,7 @@ def overlap(placement: Placement) -> None:
         if stage is None:
             return
         begun = time.perf_counter()
-        simulate(stage, members=MEMBERS, t0=0.0, t1=2.0, sample=[2.0], exchange=1.0)
+        advance(stage, start(stage, members=MEMBERS), t0=0.0, t1=2.0, sample=[2.0], exchange=1.0)
         print((time.perf_counter() - begun) / 2)
 
 
