@@ -55,7 +55,7 @@ def _courses(panel: Any, view: ScanView, name: str, colours: Any) -> None:
             panel.plot(view.times, bands[1, i], color=shade, linewidth=1.4, label=text)
             if view.members > 1 and ends:
                 panel.fill_between(view.times, bands[0, i], bands[2, i], color=shade, alpha=0.2, linewidth=0)
-        panel.legend(fontsize=8, edgecolor="none", framealpha=0.85)
+        panel.legend(fontsize=8, frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.98))
     else:
         panel.plot(view.times, bands[1], color=colours(0.3), linewidth=1.6)
         if view.members > 1:
@@ -73,7 +73,7 @@ def _ends(panel: Any, view: ScanView, name: str, colours: Any) -> None:
     if view.logarithmic(view.axes[0]):
         panel.set_xscale("log")
     panel.set_xlabel(view.named(view.axes[0]))
-    panel.set_ylabel(f"{view.named(name)}\nat time {view.times[-1]:g}")
+    panel.set_ylabel(f"{view.named(name)}\nat {view.end_words}")
 
 
 def _map(figure: Any, panel: Any, view: ScanView, name: str) -> None:
@@ -86,4 +86,4 @@ def _map(figure: Any, panel: Any, view: ScanView, name: str) -> None:
             scale("log")
     panel.set_xlabel(view.named(view.axes[0]))
     panel.set_ylabel(view.named(view.axes[1]))
-    figure.colorbar(drawn, ax=panel, label=f"{view.named(name)}{view.cut_words()}\nat time {view.times[-1]:g}")
+    figure.colorbar(drawn, ax=panel, label=f"{view.named(name)}{view.cut_words()}\nat {view.end_words}")

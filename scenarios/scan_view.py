@@ -64,6 +64,12 @@ class ScanView:
         units = str(attrs.get("units", ""))
         return f"{label} [{units}]" if units not in ("", "1") else label
 
+    @property
+    def end_words(self) -> str:
+        """The last time with its unit."""
+        units = str(self.dataset["time"].attrs.get("units", ""))
+        return f"{self.times[-1]:g} {units}" if units not in ("", "1") else f"time {self.times[-1]:g}"
+
     def logarithmic(self, axis: str) -> bool:
         """Whether its values are spaced by logarithm."""
         return self.dataset[axis].attrs.get("spacing") == "logarithmic"

@@ -157,3 +157,27 @@ def test_members_do_not_depend_on_how_many_there_are(model: Path) -> None:
         Scan(model, (), (0.0, 1.0), members=n, spread={"": 0.3}, seed=5).drawn["k"] for n in (3, 9)
     )  # fmt: skip
     np.testing.assert_array_equal(few, many[:3])
+
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "scan.md"
+
+
+@pytest.mark.slow
+def test_commands_of_the_page_run_as_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text(encoding="utf-8")
+    blocks = {kind: re.findall(rf"```{kind}\n(.*?)```", text, flags=re.S) for kind in ("antimony", "console", "python")}
+    Path("switch.ant").write_text(blocks["antimony"][0])
+    for command in blocks["console"]:
+        assert main(command.split()[1:]) == 0
+    assert Path("scan.png").is_file()
+    capsys.readouterr()
+    exec(compile(blocks["python"][0], str(PAGE), "exec"), {})
+    assert 6.5 < float(capsys.readouterr().out) < 8.5  # "Between 7 and 8 nM"
+    data = read(Path("results/switch.zarr"))
+    assert data["R"].attrs["units"] == "nmol / L"
+    assert data["time"].attrs["units"] == "min"
+    jump = data["S"].values[np.diff(data["R"].isel(time=-1).values).argmax() + np.array([0, 1])]
+    assert 6.9 < jump[0] < jump[1] < 8.2

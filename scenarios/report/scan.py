@@ -28,9 +28,9 @@ def section(contents: Contents) -> Section | None:
     )
     panels = [Panel("Courses", (), _axis_layout(view.named("time"), ""), height=340)]
     if len(view.axes) == 1:
-        panels.append(Panel("At the end", (), _scanned_layout(view, view.axes[0], ""), height=340))
+        panels.append(Panel(f"At {view.end_words}", (), _scanned_layout(view, view.axes[0], ""), height=340))
     elif view.axes:
-        panels.append(Panel(f"At the end{view.cut_words()}", (), _map_layout(view), height=340))
+        panels.append(Panel(f"At {view.end_words}{view.cut_words()}", (), _map_layout(view), height=340))
     views = [
         View(view.named(name), [_courses(view, name), *([_ends(view, name)] if view.axes else [])],
              layouts=[{"yaxis": {"title": {"text": label(view.named(name))}}}, *_end_layouts(view, name)])
