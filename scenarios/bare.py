@@ -35,7 +35,7 @@ def kind_of(given: str) -> Kind:
     if path.is_dir() or path.suffix.lower() in (".yaml", ".yml"):
         head = "" if path.is_dir() or not path.is_file() else path.read_bytes()[:65536].decode("utf-8", "replace")
         if path.is_dir() or "problems" in head:
-            from simulators.reaction.petab import is_petab
+            from simulators.reaction.petab_files import is_petab
 
             return "petab" if is_petab(path) else "scenario"
     return "scenario"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, NDArray[Any]]
 DONE, SET_ASIDE = 0, 3
+_LAST_BREATH_S = 5.0  # what holds the journal of a rank that died is gone a moment after its connections are
 
 
 class Work(Protocol):
@@ -116,7 +117,9 @@ def run(
         place.check(overwrite=overwrite or (resume and place.under_way))
         place.prepare()
         tidy(place.result)
-        with Journal(place.journal, _fingerprint(work), fresh=overwrite) as journal:
+        with Journal(
+            place.journal, _fingerprint(work), fresh=overwrite, patience_s=_LAST_BREATH_S if executor.took_over else 0.0
+        ) as journal:
             try:
                 return _lead(work, executor, journal, place, figure)
             except (InputError, UnsupportedFeature):

@@ -14,8 +14,8 @@ from shared_data import shared
 from scenarios.cli import main
 from scenarios.commands.petab_deviation import deviation, stored
 from scenarios.result import read
-from simulators.reaction import PetabProblem
-from simulators.reaction.petab import is_petab
+from simulators.reaction import PetabProblem, ReactionModel
+from simulators.reaction.petab_files import is_petab
 from simulators.reaction.petab_formula import PetabFormula
 from twin.errors import InputError, UnsupportedFeature
 
@@ -257,3 +257,11 @@ def test_check_validates_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "m.tsv:6: simulationConditionId: no condition 'keptt'" in capsys.readouterr().err
     assert main(["run", str(written(tmp_path)), "--scan", "kin=1,2"]) == 2
     assert "--scan: not for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["ensemble", "reference"])
+def test_model_of_a_problem_has_its_nominal_parameters(tmp_path: Path, engine: str) -> None:
+    model = ReactionModel.read(written(tmp_path))
+    data = model.simulate([0.0, 2.0], select=["R", "kin"], engine=engine)
+    assert data["kin"].values[0, 0] == KIN  # 9 in the file
+    assert data["R"].values[0, 1] == pytest.approx(course(3.0, KIN / KOUT, 2.0), rel=1e-5)

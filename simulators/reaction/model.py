@@ -46,7 +46,8 @@ class ReactionModel:
 
     @classmethod
     def read(cls, model: str | Path) -> ReactionModel:
-        """Read SBML (L1–L3), Antimony or a COMBINE archive: a path, or text.
+        """Read SBML (L1–L3), Antimony, a COMBINE archive or a PEtab problem (its model, at the nominal parameters; see
+        `PetabProblem` for all else of it): a path, or text.
 
         Raises:
             InputError: no such file, or not a model.

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from simulators.reaction.engine import Floats
 from simulators.reaction.model import ReactionModel
+from simulators.reaction.petab_files import PetabFiles
 from simulators.reaction.petab_observable import PetabObservable
 from simulators.reaction.petab_parameter import PetabParameter
 from simulators.reaction.petab_points import PetabPoints
 from simulators.reaction.petab_table import PetabTable, Row, near, number, refuse
-from twin.errors import InputError, UnsupportedFeature
+from twin.errors import InputError
 
 if TYPE_CHECKING:
     import pandas
@@ -71,16 +71,16 @@ class PetabProblem:
                 is no number: all faults of the tables at once, each with its file and line.
             UnsupportedFeature: another version, or several models.
         """
-        path = _yaml_file(Path(path))
-        files = _files(path)
-        parameters = PetabTable.read(files["parameter"], ("parameterId", "parameterScale", "estimate"))
-        tables = {kind: PetabTable.read(files[kind], needed) for kind, needed in _NEEDED.items()}
+        files = PetabFiles.read(path)
+        path = files.path
+        parameters = files.parameters()
+        tables = {kind: PetabTable.read(files.tables[kind], needed) for kind, needed in _NEEDED.items()}
         faults: list[str] = []
         _refuse_twice(parameters, "parameterId", faults)
         _refuse_twice(tables["condition"], "conditionId", faults)
         _refuse_twice(tables["observable"], "observableId", faults)
         listed = {row["parameterId"]: PetabParameter.of(row, faults) for row in parameters.rows}
-        model = ReactionModel.read(files["sbml"][0])
+        model = ReactionModel.read(files.model)
         ids = frozenset(model.network.observables)
         settable = frozenset({*model.network.state_names, *model.network.constant_names, *model.network.starts} & ids)
         for row in parameters.rows:
@@ -107,7 +107,7 @@ class PetabProblem:
         points = PetabPoints.of(tables["measurement"], observables, conditions, known, seen)
         faults += [text for text in seen if not any(f"no observable {name!r}" in text for name in unread)]
         refuse(faults, str(path))
-        problem = cls(path, files["sbml"][0], listed, conditions, observables, points, tables["measurement"])
+        problem = cls(path, files.model, listed, conditions, observables, points, tables["measurement"])
         problem.__dict__["model"] = model  # what has been read need not be read again
         return problem
 
@@ -253,61 +253,6 @@ class PetabProblem:
             np.linspace(0.0, max(self.ends.values(), default=1.0) or 1.0, 101) if times is None else np.asarray(times)
         )
         return courses(self, self.values(parameters), when, select, engine=engine, rtol=rtol, atol=atol)
-
-
-def is_petab(path: Path) -> bool:
-    """Whether a YAML file looks like a PEtab problem, or a folder holds one; never raises."""
-    if path.is_dir():
-        return any(is_petab(found) for found in (*path.glob("*.yaml"), *path.glob("*.yml")))
-    if path.suffix.lower() not in (".yaml", ".yml") or not path.is_file():
-        return False
-    try:
-        head = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return False
-    return isinstance(head, dict) and "problems" in head and bool({"format_version", "parameter_file"} & set(head))
-
-
-def _yaml_file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    found = sorted((*path.glob("*.yaml"), *path.glob("*.yml")))
-    found = [p for p in found if is_petab(p)] or found
-    if len(found) != 1:
-        raise InputError(f"{path}: expected one PEtab file (*.yaml) in the folder, found {len(found)}; name it.")
-    return found[0]
-
-
-def _files(path: Path) -> dict[str, list[Path]]:
-    """Kind → files, all of them there."""
-    try:
-        head = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({error}); expected a PEtab problem.") from error
-    if not isinstance(head, dict) or not {"parameter_file", "problems"} <= set(head):
-        raise InputError(f"{path}: not a PEtab problem: it needs the keys `parameter_file` and `problems`.")
-    version = str(head.get("format_version", "1"))
-    if version.removeprefix("v") not in ("1", "1.0", "1.0.0"):
-        raise UnsupportedFeature("PEtab version", f"{path}: PEtab {version}; we read version 1.")
-    problems = head["problems"]
-    if not isinstance(problems, list) or len(problems) != 1 or not isinstance(problems[0], dict):
-        count = len(problems) if isinstance(problems, list) else 0
-        raise UnsupportedFeature("several PEtab problems", f"{path}: {count} problems; expected one, with its files.")
-    given = {"parameter_file": head["parameter_file"], **problems[0]}
-    found: dict[str, list[Path]] = {}
-    for kind in ("parameter", "sbml", "condition", "measurement", "observable"):
-        key = "parameter_file" if kind == "parameter" else f"{kind}_files"
-        names = given.get(key)
-        names = [names] if isinstance(names, str) else names
-        if not isinstance(names, list) or not names:
-            raise InputError(f"{path}: no `{key}:` in its problem;{near(key, given)} expected at least one file.")
-        found[kind] = [path.parent / str(name) for name in names]
-        for file in found[kind]:
-            if not file.is_file():
-                raise InputError(f"{path}: {key} names {file.name}, which is not there ({file}); mend the name.")
-    if len(found["sbml"]) != 1:
-        raise UnsupportedFeature("several PEtab models", f"{path}: {len(found['sbml'])} SBML files; expected one.")
-    return found
 
 
 def _refuse_twice(table: PetabTable, column: str, faults: list[str]) -> None:

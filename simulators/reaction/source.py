@@ -13,6 +13,7 @@ from typing import Any
 import antimony as _antimony
 import libsbml
 
+from simulators.reaction.petab_files import PetabFiles, is_petab
 from twin.errors import InputError
 
 antimony: Any = _antimony  # has no types
@@ -24,12 +25,15 @@ def document(model: str | Path) -> Any:
     `reaction_name`.
 
     Args:
-        model: a path to SBML, Antimony or a COMBINE archive with one SBML model; or the text of SBML or Antimony (a
-            `str` with a line break, a `<`, a `;` or a `->` is text).
+        model: a path to SBML, Antimony, a COMBINE archive with one SBML model, or a PEtab problem, whose model gets the nominal
+            parameters of its table; or the text of SBML or Antimony (a `str` with a line break, a `<`, a `;` or a `->` is
+            text).
 
     Raises:
         InputError: no such file, or text that is neither; with the reader's own words and the line.
     """
+    if not _is_text(model) and is_petab(Path(model)):
+        return _nominal(PetabFiles.read(model))
     if not _is_text(model) and zipfile.is_zipfile(model):
         with _unpacked(Path(model)) as inside:
             return document(inside)
@@ -46,6 +50,27 @@ def document(model: str | Path) -> Any:
         read.setLevelAndVersion(2, 4, False)
     _convert(read, name, "promoteLocalParameters")
     _convert(read, name, "expandFunctionDefinitions")
+    return read
+
+
+def _nominal(files: PetabFiles) -> Any:
+    """The model of a PEtab problem, with the nominal values of its parameters in place of its own."""
+    read = document(files.model)
+    model = read.getModel()
+    for row in files.parameters().rows:
+        name, value = row["parameterId"], row["nominalValue"]
+        parameter, compartment = model.getParameter(name), model.getCompartment(name)
+        if not value or (parameter is None and compartment is None):
+            continue
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise InputError(f"{row.place}: nominalValue is {value!r}; expected a number.") from error
+        if parameter is not None:
+            parameter.setValue(number)
+        else:
+            compartment.setSize(number)
+        model.removeInitialAssignment(name)
     return read
 
 
