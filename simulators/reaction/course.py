@@ -196,8 +196,7 @@ class Course:
                 break
             self._project(members, changed)
             here = changed
-        for m in rows:
-            members.stop[m] = queue.next(int(m))
+        members.stop[rows] = queue.next(rows)
         if self._looks:
             at = np.searchsorted(looks, members.t[rows], side="right")
             members.stop[rows] = np.minimum(members.stop[rows], looks[np.minimum(at, len(looks) - 1)])

@@ -140,6 +140,9 @@ class EventQueue:
         ]
         self._held = np.tile(np.array([event.initially for event in network.events], dtype=bool), (len(x), 1))
         self._waiting: list[list[_Waiting]] = [[] for _ in range(len(x))]
+        self._due = np.full(len(x), np.inf)  # when the next of them is
+        # events that happen as soon as they are triggered, and draw nothing
+        self._prompt = np.array([c.delay < 0 and not c.draws for c in self._columns], dtype=bool)
         self._orders = 0
 
     def settle(self, rows: NDArray[np.int64], t: Floats, watch: Watch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -157,13 +160,35 @@ class EventQueue:
             rounds += 1
         return np.flatnonzero(changed), active
 
-    def next(self, row: int) -> float:
-        """When the next waiting event of a member is due; infinite if none waits."""
-        return min((w.time for w in self._waiting[row]), default=np.inf)
+    def next(self, rows: NDArray[np.int64]) -> Floats:
+        """When the next waiting event of members is due; infinite where none waits."""
+        return self._due[rows]
 
     def _one_each(self, rows: NDArray[np.int64], t: Floats, watch: Watch) -> NDArray[np.int64]:
         """One execution at most for every member; the rows of those that had one."""
-        seen = watch(rows)
+        seen, E = watch(rows), len(self._events)
+        holds = (seen[:, :E] != 0.0) & ~np.isnan(seen[:, :E])
+        held = self._held[rows]
+        idle, begun = np.isinf(self._due[rows]), holds & ~held
+        # most members have one event that happens at once, and nothing waits: those are served together
+        alone = idle & (begun.sum(axis=1) == 1) & (begun & self._prompt).any(axis=1)
+        rest = np.where(idle, begun.any(axis=1) & ~alone, (holds != held).any(axis=1) | (self._due[rows] <= t[rows]))
+        self._held[rows[idle]] = holds[idle]
+        self._held[rows[rest]] = held[rest]
+        for e in np.flatnonzero(begun[alone].any(axis=0)):
+            these = alone & begun[:, e]
+            self._execute_all(rows[these], int(e), seen[these])
+        executed = alone.copy()
+        executed[rest] = self._one_of_each(rows[rest], t, seen[rest], watch)
+        return rows[executed]
+
+    def _execute_all(self, rows: NDArray[np.int64], e: int, seen: Floats) -> None:
+        columns = self._columns[e]
+        for (array, column), value, scale in zip(self._places[e], columns.values, columns.scales, strict=True):
+            array[rows, column] = seen[:, value] * (seen[:, scale] if scale >= 0 else 1.0)
+
+    def _one_of_each(self, rows: NDArray[np.int64], t: Floats, seen: Floats, watch: Watch) -> NDArray[np.bool_]:
+        """One execution at most for every member, member by member; whether it had one."""
         turned = [self._turned(int(m), values) for m, values in zip(rows, seen, strict=True)]
         seen = self._drawn(rows, turned, seen, watch)
         chosen: list[_Waiting | None] = []
@@ -178,7 +203,9 @@ class EventQueue:
             if event is not None:
                 self._waiting[m].remove(event)
                 self._execute(int(m), event, values)
-        return rows[[c is not None for c in chosen]]
+        for m in rows:
+            self._due[m] = min((w.time for w in self._waiting[m]), default=np.inf)
+        return np.array([c is not None for c in chosen], dtype=bool)
 
     def _turned(self, m: int, values: Floats) -> list[int]:
         """Events whose triggers have become true; those that wait and do not persist are dropped."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from simulators.reaction import rodas5p
@@ -184,9 +185,9 @@ class LaneProgram:
 
     def _shown(self, code: Instructions, out: int, count: int, x: Floats, p: Floats, time: float | Floats) -> Floats:
         found = np.empty((len(x), count))
-        for file, part, width in self._blocks(x, p, time, self.layout.out_x, self.layout.out_time):
-            execute(code, file)
-            found[part] = file.reshape(-1, LANES)[out : out + count, :width].T
+        times = np.ascontiguousarray(np.broadcast_to(np.asarray(time, dtype=np.float64), (len(x),)))
+        x, p = np.ascontiguousarray(x, dtype=np.float64), np.ascontiguousarray(p, dtype=np.float64)
+        _show(self.layout, self.hoist, code, self.image, x, p, times, out, found)
         return found
 
     def _blocks(self, x: Floats, p: Floats, time: float | Floats, at_x: int, at_time: int):
@@ -208,6 +209,26 @@ class LaneProgram:
                 count, at = self.layout.switch_count, self.layout.out_switches
                 table[self.layout.switches : self.layout.switches + count] = table[at : at + count]
             yield file, part, width
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _show(layout, hoist, code, image, x, p, times, out, found):
+    """Registers from `out` on after `code`, for states, constants and times of members `[M, …]` → `found` `[M, N]`."""
+    file = image.copy()
+    for first in range(0, len(x), LANES):
+        width = min(LANES, len(x) - first)
+        for lane in range(width):
+            m = first + lane
+            for s in range(x.shape[1]):
+                file[(layout.out_x + s) * LANES + lane] = x[m, s]
+            for c in range(p.shape[1]):
+                file[(layout.p + c) * LANES + lane] = p[m, c]
+            file[layout.out_time * LANES + lane] = times[m]
+            execute_lane(hoist, file, lane)
+        execute(code, file)
+        for lane in range(width):
+            for n in range(found.shape[1]):
+                found[first + lane, n] = file[(out + n) * LANES + lane]
 
 
 def _relations(graph: Graph, nodes: Sequence[Node], varying: Collection[Node]) -> list[Node]:

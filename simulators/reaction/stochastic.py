@@ -155,10 +155,10 @@ class StochasticCourse:
         counts = members.x[changed][:, self._counted]
         members.status[changed[(counts != np.rint(counts)).any(axis=1)]] = Status.NOT_WHOLE
         seen = self._watch(members, rows)[:, self._first_crossing :]
-        for m, values in zip(rows, seen, strict=True):
+        for m, due, values in zip(rows, queue.next(rows), seen, strict=True):
             t = float(members.t[m])
             crossed = [_crossed(t, d, slope) for d, slope in zip(values[::2], values[1::2], strict=True)]
-            members.stop[m] = min([queue.next(int(m)), *crossed])
+            members.stop[m] = min([due, *crossed])
 
     def _watch(self, members: direct_method.Members, rows: NDArray[np.int64]) -> Floats:
         found = np.empty((len(rows), self._program.watched))
