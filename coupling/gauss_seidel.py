@@ -53,9 +53,8 @@ class GaussSeidel:
                 states[name], now[name] = state, ends(outputs)
                 said[name] = {port: values[:, :-1] for port, values in outputs.items()}
             heard.update({name: now[name] for name in group})
-        defects, scales = loop.apart(begun, now)
         members = len(next(iter(states.values())).members)
         return Taken(
-            Standing(states, now, at.memory), said, defects, scales, np.ones(members, dtype=np.int64), {},
+            Standing(states, now, at.memory), said, lambda: loop.apart(begun, now), np.ones(members, dtype=np.int64), {},
             np.ones(members, dtype=bool),
         )  # fmt: skip

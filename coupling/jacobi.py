@@ -46,9 +46,8 @@ class Jacobi:
                 said[name] = {port: values[:, :-1] for port, values in outputs.items()}
                 if name in loop.wiring.micro:
                     heard[name] = now[name]
-        defects, scales = loop.apart(begun, now)
         members = len(next(iter(states.values())).members)
         return Taken(
-            Standing(states, now, at.memory), said, defects, scales, np.ones(members, dtype=np.int64), {},
+            Standing(states, now, at.memory), said, lambda: loop.apart(begun, now), np.ones(members, dtype=np.int64), {},
             np.ones(members, dtype=bool),
         )  # fmt: skip

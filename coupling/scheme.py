@@ -5,8 +5,9 @@ Legend: `M` members, `T` sample times.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,9 +48,7 @@ class Taken:
     Args:
         standing: at the end.
         said: simulator → port → `[M, T, *dims]` at the window's sample times.
-        defects: per conduit ``"source -> target"``, by how much at most the target heard something else than the source
-            said `[M]`, in the units of the target's port.
-        scales: per conduit, the largest value that was exchanged `[M]`.
+        compare: gives `defects` and `scales`; asked only by windows that adapt, since it costs as much as the exchange.
         iterations: how often simulators stepped `[M]`.
         residuals: per conduit that is iterated, what the last iteration still changed `[M]`, in the port's units.
         converged: `[M]`.
@@ -57,11 +56,26 @@ class Taken:
 
     standing: Standing
     said: dict[str, Values]
-    defects: Mapping[str, Floats]
-    scales: Mapping[str, Floats]
+    compare: Callable[[], tuple[Mapping[str, Floats], Mapping[str, Floats]]]
     iterations: NDArray[np.int64]
     residuals: Mapping[str, Floats]
     converged: NDArray[np.bool_]
+
+    @property
+    def defects(self) -> Mapping[str, Floats]:
+        """Per conduit ``"source -> target"``, by how much at most the target heard something else than the source said
+        `[M]`, in the units of the target's port.
+        """
+        return self._compared[0]
+
+    @property
+    def scales(self) -> Mapping[str, Floats]:
+        """Per conduit, the largest value that was exchanged `[M]`."""
+        return self._compared[1]
+
+    @cached_property
+    def _compared(self) -> tuple[Mapping[str, Floats], Mapping[str, Floats]]:
+        return self.compare()
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class Loop:
 
     def heard(self, standing: Standing, time: float) -> dict[str, Values]:
         """What macro sources say at `time`: remembered, or looked at by a step without length."""
-        sources = dict.fromkeys(link.source for link in self.wiring.links if link.source not in self.wiring.micro)
+        sources = self.wiring.macro_sources
         open_ = [name for name in sources if name not in standing.now]
         looked = self.stepper([Step(name, standing.states[name], {}, time, time) for name in open_]) if open_ else ()
         found = {name: standing.now[name] for name in sources if name in standing.now}

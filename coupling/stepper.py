@@ -101,13 +101,17 @@ class SerialStepper:
 
     def _taken(self, step: Step) -> tuple[State, Values]:
         simulator, times = self._twin.simulators[step.name], self._times(step)
-        with named(step.name, step.state.members, f"from {step.t0:g} to {step.t1:g}"):
+        try:
             signals = self._signals(step)
             if signals is None:
                 return simulator.step(step.state, step.inputs, **times)
             if isinstance(simulator, Follower):
                 return simulator.follow(step.state, signals, **times)
             return _sub_cycled(simulator, step.state, signals, **times)
+        except KakehashiError:
+            raise
+        except Exception as error:
+            raise broken(step.name, step.state.members, f"from {step.t0:g} to {step.t1:g}", error) from error
 
     def _times(self, step: Step) -> dict[str, Any]:
         clock = self._clocks[step.name]
@@ -150,5 +154,10 @@ def named(name: str, members: NDArray[np.int64], when: str) -> Iterator[None]:
     except KakehashiError:
         raise
     except Exception as error:
-        whom = f"member {members[0]}" if len(members) == 1 else f"members {members.min()} … {members.max()}"
-        raise SimulationError(f"simulator {name!r}, {whom}, {when}: {type(error).__name__}: {error}") from error
+        raise broken(name, members, when, error) from error
+
+
+def broken(name: str, members: NDArray[np.int64], when: str, error: Exception) -> SimulationError:
+    """What broke, with the simulator's name, its members and the time."""
+    whom = f"member {members[0]}" if len(members) == 1 else f"members {members.min()} … {members.max()}"
+    return SimulationError(f"simulator {name!r}, {whom}, {when}: {type(error).__name__}: {error}")

@@ -89,11 +89,11 @@ class Strang:
                 states[name], heard[name] = state, ends(outputs)
                 later = {port: values[:, :-1] for port, values in outputs.items()}
                 said[name] = {port: np.concatenate([said[name][port], later[port]], axis=1) for port in later}
-        defects, scales = self._defects(loop, begun, halfway, heard)
         members = len(next(iter(states.values())).members)
         now = {name: values for name, values in heard.items() if name not in micro}
         return Taken(
-            Standing(states, now, at.memory), {name: said[name] for name in order}, defects, scales,
+            Standing(states, now, at.memory), {name: said[name] for name in order},
+            lambda: self._defects(loop, begun, halfway, heard),
             np.ones(members, dtype=np.int64), {}, np.ones(members, dtype=bool),
         )  # fmt: skip
 

@@ -233,19 +233,22 @@ class _Iteration:
         iterations: NDArray[np.int64], residuals: Mapping[str, Floats], done: NDArray[np.bool_],
     ) -> Taken:  # fmt: skip
         looks = [self._times.index(time) for time in self._window.sample]
-        defects: dict[str, Floats] = {}
-        scales: dict[str, Floats] = {}
-        for link, signal in signals.items():
-            if link.source in self._loop.wiring.micro:
-                continue
-            said = self._bridged(link, outputs[link.source], self._checks)
-            defects[str(link)] = largest(said[:, :-1] - signal.at(self._checks))
-            scales[str(link)] = largest(said)
+
+        def compare() -> tuple[dict[str, Floats], dict[str, Floats]]:
+            defects: dict[str, Floats] = {}
+            scales: dict[str, Floats] = {}
+            for link, signal in signals.items():
+                if link.source not in self._loop.wiring.micro:
+                    said = self._bridged(link, outputs[link.source], self._checks)
+                    defects[str(link)] = largest(said[:, :-1] - signal.at(self._checks))
+                    scales[str(link)] = largest(said)
+            return defects, scales
+
         order = [name for group in self._groups for name in group]
         return Taken(
             Standing(states, {name: {p: v[:, -1] for p, v in outputs[name].items()} for name in order}, memory),
             {name: {port: values[:, looks] for port, values in outputs[name].items()} for name in order},
-            defects, scales, iterations, residuals, done,
+            compare, iterations, residuals, done,
         )  # fmt: skip
 
     def _flat(self, parts: Sequence[NDArray[Any]]) -> Floats:

@@ -78,6 +78,16 @@ class Wiring:
         return tuple(found)
 
     @cached_property
+    def feeds(self) -> dict[str, tuple[Link, ...]]:
+        """The links into each simulator."""
+        return {name: tuple(link for link in self.links if link.target == name) for name in self.twin.simulators}
+
+    @cached_property
+    def macro_sources(self) -> Group:
+        """The macro simulators that feed another."""
+        return tuple(dict.fromkeys(link.source for link in self.links if link.source not in self.micro))
+
+    @cached_property
     def micro(self) -> frozenset[str]:
         """The simulators that run their own short time and return averages."""
         return frozenset(name for name, simulator in self.twin.simulators.items() if simulator.clock == "micro")
@@ -168,7 +178,7 @@ class Wiring:
     def inputs(self, name: str, heard: Mapping[str, Values]) -> dict[str, NDArray[Any]]:
         """What conduits bring to a simulator, from what sources said `[M, *dims]`."""
         return {
-            link.into: link.bridge(heard[link.source][link.port]) for link in self.links if link.target == name
+            link.into: link.bridge(heard[link.source][link.port]) for link in self.feeds[name]
         }  # not bounded: these are a source's own words
 
     def bounded(self, link: Link, values: NDArray[Any]) -> NDArray[Any]:

@@ -29,6 +29,7 @@ class Line:
         communicator: of mpi4py, e.g. ``COMM_WORLD``. The line takes a duplicate, so that nobody else's mail is read.
 
     Attributes:
+        communicator: the line's own.
         rank, size: of the communicator.
     """
 
@@ -36,7 +37,7 @@ class Line:
         from mpi4py import MPI
 
         self._mpi = MPI
-        self._communicator = communicator.Dup()
+        self.communicator = communicator.Dup()
         self.rank, self.size = int(communicator.rank), int(communicator.size)
         self._leaving: list[tuple[Any, Buffer]] = []
 
@@ -59,7 +60,7 @@ class Line:
     def send(self, buffer: Buffer, rank: int) -> None:
         """Send without waiting; the buffer is kept until it has left."""
         self._leaving = [(request, held) for request, held in self._leaving if not request.Test()]
-        request = self._communicator.Isend([buffer, self._mpi.BYTE], rank, _TAG)
+        request = self.communicator.Isend([buffer, self._mpi.BYTE], rank, _TAG)
         if not request.Test():
             self._leaving.append((request, buffer))
 
@@ -74,7 +75,7 @@ class Line:
         places = (self._mpi.ANY_SOURCE,) if ranks is None else ranks
         while True:
             for place in places:
-                waiting = self._communicator.Improbe(place, _TAG, status)
+                waiting = self.communicator.Improbe(place, _TAG, status)
                 if waiting is not None:
                     buffer = np.empty(status.Get_count(self._mpi.BYTE), dtype=np.uint8)
                     waiting.Recv([buffer, self._mpi.BYTE])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,5 +44,11 @@ class UnitBridge:
         factor(source.units, target.units, where=f"{source.name} to {target.name}")
         return cls(source.units, target.units)
 
+    @cached_property
+    def factor(self) -> float:
+        """The number that turns source units into target units."""
+        return factor(self.source_units, self.target_units)
+
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(values, dtype=np.float64) * factor(self.source_units, self.target_units)
+        floats = np.asarray(values, dtype=np.float64)
+        return floats if self.factor == 1.0 else floats * self.factor

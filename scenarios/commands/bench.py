@@ -50,6 +50,23 @@ def executor(
 
 
 @app.command()
+def coupling(
+    json: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How often; the best counts.")] = 5,
+) -> None:
+    """What an exchange costs between 100 local simulators, and a step on another rank beside a bare MPI round trip."""
+    from json import dumps
+
+    from scenarios.commands import coupling_overheads
+
+    found = coupling_overheads.measured(repeats=repeats)
+    if json is not None:
+        json.write_text(dumps(found, indent=2) + "\n", encoding="utf-8")
+    for line in coupling_overheads.lines(found):
+        print(line)
+
+
+@app.command()
 def affinity(
     scenario: Annotated[
         str, typer.Argument(metavar="NAME_OR_FILE", help="Whose compounds; those without a measured IC50 are left out.")

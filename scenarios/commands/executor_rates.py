@@ -6,17 +6,14 @@ Under MPI this module is the program of every rank: `mpiexec -n 4 python -m scen
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 
-from hpc import open_executor
+from hpc import mpiexec, open_executor
 
 _MEGABYTES, _LARGE_TASKS = 8, 16
 
@@ -57,18 +54,12 @@ def lines(workers: int, *, tasks: int, repeats: int) -> Iterator[str]:
     for processes in (1, workers):
         if processes > 1 or workers > 1:
             yield _line(measure(processes, tasks=tasks, repeats=repeats))
-    mpiexec = shutil.which(
-        "mpiexec", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    )
-    if mpiexec is None:
-        yield "mpi        no mpiexec here"
-        return
-    environment = {**os.environ, "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
-    if os.geteuid() == 0:  # a container: Open MPI wants to be told twice
-        environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     for ranks in sorted({1, 2, workers}):
-        command = [mpiexec, "-n", str(ranks), sys.executable, "-m", __spec__.name, str(tasks), str(repeats)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+        command = mpiexec.command(ranks, ["-m", __spec__.name, str(tasks), str(repeats)])
+        if command is None:
+            yield "mpi        no mpiexec here"
+            return
+        done = subprocess.run(command, env=mpiexec.environment(), stdout=subprocess.PIPE, text=True)
         yield _line(json.loads(done.stdout)) if done.returncode == 0 else f"mpi        {ranks:7} failed; see above"
 
 

@@ -1,0 +1,149 @@
+"""What coupling costs beyond the simulators themselves: per exchange here, and per round trip to another rank.
+
+Under MPI this module is the program of both ranks: `mpiexec -n 2 python -m scenarios.commands.coupling_overheads`.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coupling.remote import RemoteSimulator, placed
+from coupling.simulate import advance, start
+from hpc import mpiexec
+from hpc.line import Line
+from hpc.ping import round_trip_s
+from hpc.placement import Placement
+from twin.graph import Conduit, Twin
+from twin.perturbation import Perturbation
+from twin.simulator import State, Values
+from twin.variable import Variable
+
+_SIMULATORS, _WINDOWS = 100, 100
+_REMOTE_ROWS = (1, 1000, 6000, 60_000)
+_REPEATS = 300
+
+
+class Relay:
+    """A simulator that says what it hears: nothing but the exchange costs anything."""
+
+    inputs = (Variable("u"),)
+    outputs = (Variable("y"),)
+    targets: Mapping[str, Variable] = {}
+    clock: Literal["macro", "micro"] = "macro"
+    time_units = "min"
+
+    def init(self, *, members: NDArray[np.int64], seed: int) -> State:
+        """Zeros."""
+        return State(members=members, arrays={"y": np.zeros(len(members))})
+
+    def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
+        """Nothing can be perturbed."""
+        return state
+
+    def step(
+        self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
+    ) -> tuple[State, Values]:
+        """The input, as output."""
+        y = inputs.get("u", state.arrays["y"])
+        return State(state.members, {"y": y}, t1), {"y": np.repeat(y[:, None], len(sample) + 1, axis=1)}
+
+
+def exchange(members: int, *, repeats: int) -> dict[str, float]:
+    """A ring of 100 relays, one exchange per simulator and window, beside the same steps taken without any coupling."""
+    names = [f"s{i}" for i in range(_SIMULATORS)]
+    ring = Twin(
+        {name: Relay() for name in names},
+        tuple(Conduit(f"{one}.y", f"{other}.u") for one, other in zip(names, [*names[1:], names[0]], strict=True)),
+    )
+    begun = start(ring, members=np.arange(members))
+
+    def coupled() -> None:
+        advance(ring, begun, t0=0.0, t1=float(_WINDOWS), sample=[], exchange=1.0)
+
+    def alone() -> None:
+        states, inputs = dict(begun), {"u": np.zeros(members)}
+        for window in range(_WINDOWS):
+            for name in names:
+                states[name], _ = ring.simulators[name].step(
+                    states[name], inputs, t0=float(window), t1=float(window + 1)
+                )
+
+    spans = {what: min(_seconds(run) for _ in range(repeats)) for what, run in (("coupled", coupled), ("alone", alone))}
+    exchanges = _SIMULATORS * _WINDOWS
+    return {
+        "us_per_exchange": (spans["coupled"] - spans["alone"]) / exchanges * 1e6,
+        "us_per_bare_step": spans["alone"] / exchanges * 1e6,
+        "values_per_s": exchanges * members / spans["coupled"],
+    }
+
+
+def remote() -> list[dict[str, float]] | None:
+    """Round trips of steps with states of several sizes, beside MPI's own with as many bytes; None on ranks other than 0."""
+    line = Line.world()
+    sizes = [2 * 8 * rows for rows in _REMOTE_ROWS]  # what a state of this many members and one array takes
+    bare = [round_trip_s(line.communicator, size, repeats=_REPEATS) for size in sizes]
+    with placed(Twin({"one": Relay()}), Placement({"one": (1,)}), line=line) as stage:
+        if stage is None:
+            return None
+        one = stage.simulators["one"]
+        assert isinstance(one, RemoteSimulator)
+        found: list[dict[str, float]] = []
+        for rows, size, bare_s in zip(_REMOTE_ROWS, sizes, bare, strict=True):
+            state = State(members=np.arange(rows), arrays={"y": np.zeros(rows)})
+            spans = [_seconds(lambda state=state: one.step(state, {}, t0=0.0, t1=1.0)) for _ in range(_REPEATS)]
+            step_s = statistics.median(spans)
+            found.append({"bytes": size, "bare_us": bare_s * 1e6, "step_us": step_s * 1e6, "ratio": step_s / bare_s})
+        return found
+
+
+def measured(*, repeats: int) -> dict[str, Any]:
+    """Everything, as it is written to JSON."""
+    found: dict[str, Any] = {
+        "schema": 1,
+        "simulators": _SIMULATORS,
+        "scalar": exchange(1, repeats=repeats),
+        "batched": {"members": 1000, **exchange(1000, repeats=repeats)},
+        "remote": None,
+    }
+    command = mpiexec.command(2, ["-m", __spec__.name])
+    if command is not None:
+        done = subprocess.run(command, env=mpiexec.environment(), stdout=subprocess.PIPE, text=True)
+        found["remote"] = json.loads(done.stdout) if done.returncode == 0 else None
+    return found
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The table."""
+    one, many = found["scalar"], found["batched"]
+    yield (
+        f"{found['simulators']} local simulators, 1 member: {one['us_per_exchange']:.1f} µs per exchange beyond a bare step of "
+        f"{one['us_per_bare_step']:.1f} µs"
+    )
+    yield f"{found['simulators']} local simulators, {many['members']} members: {many['values_per_s']:.3g} values/s"
+    if found["remote"] is None:
+        yield "another rank: not measured, no MPI job could be started here"
+        return
+    yield f"{'round trip to another rank':28} {'bare MPI':>10} {'step':>10} {'ratio':>6}"
+    for row in found["remote"]:
+        yield f"{row['bytes']:>20,.0f} bytes   {row['bare_us']:7.0f} µs {row['step_us']:7.0f} µs {row['ratio']:6.2f}"
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    own = remote()
+    if own is not None:
+        json.dump(own, sys.stdout)

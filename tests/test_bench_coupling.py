@@ -1,0 +1,27 @@
+"""`twin bench coupling`: what it measures is there, positive, and written as it is shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mpi_launch import needs_mpiexec
+from typer.testing import CliRunner
+
+from scenarios.cli import app
+
+
+@needs_mpiexec
+@pytest.mark.slow
+def test_everything_is_measured_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "coupling.json"
+    done = CliRunner().invoke(app, ["bench", "coupling", "--repeats", "1", "--json", str(path)])
+    assert done.exit_code == 0, done.output
+    found = json.loads(path.read_text())
+    assert found["schema"] == 1
+    assert found["scalar"]["us_per_bare_step"] > 0
+    assert found["batched"]["values_per_s"] > 1e6  # a floor that a busy machine keeps, too
+    assert [row["bytes"] for row in found["remote"]] == [16, 16_000, 96_000, 960_000]
+    assert all(row["step_us"] > 0 and row["bare_us"] > 0 for row in found["remote"])
+    assert "µs per exchange beyond a bare step" in done.output
