@@ -27,6 +27,7 @@ class Status(IntEnum):
     NOT_WHOLE = 5
     NEGATIVE_RATE = 6
     OUT_OF_TIME = 7
+    NOT_DIFFERENTIABLE = 8
 
     @property
     def reason(self) -> str:
@@ -43,6 +44,7 @@ _REASONS = {
     Status.NOT_WHOLE: "an event set an amount that reactions change to what is not a whole number of molecules",
     Status.NEGATIVE_RATE: "a reaction's rate became negative: write forward and backward reactions apart",
     Status.OUT_OF_TIME: "the time limit of the run came first",
+    Status.NOT_DIFFERENTIABLE: "an event or a switch was touched, not crossed: when it turns has no derivative",
 }
 
 

@@ -28,7 +28,7 @@ Watch = Callable[[NDArray[np.int64]], Floats]
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class Waiting:
     """An event that has been triggered: when it is due, and the values it sets if those were taken then."""
 
     time: float
@@ -139,7 +139,7 @@ class EventQueue:
             for event in network.events
         ]
         self._held = np.tile(np.array([event.initially for event in network.events], dtype=bool), (len(x), 1))
-        self._waiting: list[list[_Waiting]] = [[] for _ in range(len(x))]
+        self._waiting: list[list[Waiting]] = [[] for _ in range(len(x))]
         self._due = np.full(len(x), np.inf)  # when the next of them is
         # events that happen as soon as they are triggered, and draw nothing
         self._prompt = np.array([c.delay < 0 and not c.draws for c in self._columns], dtype=bool)
@@ -191,10 +191,10 @@ class EventQueue:
         """One execution at most for every member, member by member; whether it had one."""
         turned = [self._turned(int(m), values) for m, values in zip(rows, seen, strict=True)]
         seen = self._drawn(rows, turned, seen, watch)
-        chosen: list[_Waiting | None] = []
+        chosen: list[Waiting | None] = []
         for m, events, values in zip(rows, turned, seen, strict=True):
             waiting = self._waiting[m]
-            waiting += [self._triggered(e, float(t[m]), values) for e in events]
+            waiting += [self._triggered(int(m), e, float(t[m]), values) for e in events]
             due = [w for w in waiting if w.time <= t[m]]
             chosen.append(self._first(int(m), due, values) if due else None)
         late = [[c.event] if c is not None and c.values is None else [] for c in chosen]
@@ -255,7 +255,7 @@ class EventQueue:
             found = self._random[m] = stream(self._seed, "events", m + self._first_member)
         return found
 
-    def _first(self, m: int, due: Sequence[_Waiting], values: Floats) -> _Waiting:
+    def _first(self, m: int, due: Sequence[Waiting], values: Floats) -> Waiting:
         """The highest priority; among equals a random one (§4.11.6), among those without priority the oldest."""
         best = max(self._priority(w.event, values) for w in due)
         equal = [w for w in due if self._priority(w.event, values) == best]
@@ -263,12 +263,12 @@ class EventQueue:
             return min(equal, key=lambda w: (w.time, w.order))
         return equal[int(self._generator(m).integers(len(equal)))]
 
-    def _triggered(self, e: int, t: float, values: Floats) -> _Waiting:
+    def _triggered(self, m: int, e: int, t: float, values: Floats) -> Waiting:
         columns, event = self._columns[e], self._events[e]
         delay = values[columns.delay] if columns.delay >= 0 else 0.0
         taken = tuple(float(values[c]) for c in columns.values) if event.values_from_trigger_time else None
         self._orders += 1
-        return _Waiting(self._on_output(t + delay) if delay > 0 else t, e, self._orders, taken)
+        return Waiting(self._on_output(t + delay) if delay > 0 else t, e, self._orders, taken)
 
     def _on_output(self, time: float) -> float:
         i = int(np.searchsorted(self._times, time))
@@ -283,7 +283,7 @@ class EventQueue:
             return -np.inf
         return float(values[column])
 
-    def _execute(self, m: int, chosen: _Waiting, values: Floats) -> None:
+    def _execute(self, m: int, chosen: Waiting, values: Floats) -> None:
         columns, places = self._columns[chosen.event], self._places[chosen.event]
         taken = chosen.values if chosen.values is not None else tuple(float(values[c]) for c in columns.values)
         for i, (array, column) in enumerate(places):

@@ -145,9 +145,21 @@ class Graph:
                 if need:
                     pending.extend(need)
                 else:
-                    self._derivatives[(top, by)] = self._chain(top, by)
+                    zero, one = self.const(0.0), self.const(1.0)
+                    inner = [one if a == by else self._derivatives.get((a, by), zero) for a in self.args[top]]
+                    self._derivatives[(top, by)] = self._chain(top, inner)
                     pending.pop()
         return self._derivatives[key]
+
+    def tangents(self, nodes: Sequence[Node], along: Mapping[Node, Node]) -> list[Node]:
+        """Derivatives of nodes along a direction: what each symbol of `along` moves by. Shared work is done once."""
+        zero = self.const(0.0)
+        found = dict(along)
+        moved = along.keys()
+        for node in self.order(nodes):
+            if node not in found and not self._reads[node].isdisjoint(moved):
+                found[node] = self._chain(node, [found.get(a, zero) for a in self.args[node]])
+        return [found.get(node, zero) for node in nodes]
 
     def substitute(self, node: Node, replaced: Mapping[Node, Node]) -> Node:
         """The node with some symbols (or other nodes) replaced."""
@@ -311,12 +323,11 @@ class Graph:
             return self.div(self.const(1.0), a)
         return None
 
-    def _chain(self, node: Node, by: Node) -> Node:
-        """The chain rule for one operation, its arguments' derivatives being known."""
+    def _chain(self, node: Node, d: Sequence[Node]) -> Node:
+        """The chain rule for one operation whose arguments' derivatives are `d`."""
         op, args = self.op[node], self.args[node]
         if op in FLAT:
             return self.const(0.0)
-        d = [self.const(1.0) if a == by else self._derivatives.get((a, by), self.const(0.0)) for a in args]
         a = args[0]
         b = args[1] if len(args) > 1 else -1
         one = self.const(1.0)

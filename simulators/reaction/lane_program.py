@@ -15,7 +15,7 @@ from simulators.reaction import rodas5p
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import STEPPED, Graph, Node
 from simulators.reaction.lanes import LANES, Instructions, execute, execute_lane
-from simulators.reaction.sparse_lu import sparse_lu
+from simulators.reaction.sparse_lu import SparseLU, sparse_lu
 from simulators.reaction.tape import Registers, instructions
 
 
@@ -98,7 +98,8 @@ class LaneProgram:
         self._remember, self._remembered = file.block(len(remembered)), len(remembered)
         switches, out_switches = file.block(len(relations)), file.block(len(relations))
         symbols |= {switch[node]: switches + i for i, node in enumerate(relations)}
-        wanted = [*frozen, *remembered, *system.readouts, *relations, *system.watched]
+        more_nodes = self._more_nodes(system, frozen[:S], frozen[S : len(frozen) - S], relations)
+        wanted = [*frozen, *remembered, *system.readouts, *relations, *system.watched, *more_nodes]
         self.hoist, hoisted = _hoisted(graph, wanted, fixed, symbols, file)
         place = {**symbols, **hoisted}
         rates = list(zip(frozen[:S], range(f, f + S), strict=True))
@@ -133,6 +134,7 @@ class LaneProgram:
         lu = sparse_lu(S, off, first=file.count, rhs=rhs, zero=nothing)
         file.block(lu.registers)
         self.operations = lu.operations
+        self._append(place, shown, file, lu, rhs, nothing)
         self.layout = rodas5p.Layout(
             time=time, x=x, p=p, f=f, ft=ft, rhs=rhs, out_time=out_time, out_x=out_x, out=out,
             states=S, constants=len(system.constants), readouts=R,
@@ -148,6 +150,28 @@ class LaneProgram:
             diagonal=np.array(lu.diagonal, dtype=np.int64),
             source=np.array([self.entries.get((s, s), nothing) for s in range(S)], dtype=np.int64), image=self.image, autonomous=self.autonomous, mass=mass,
         )  # fmt: skip
+
+    def _more_nodes(
+        self, system: System, rates: Sequence[Node], entries: Sequence[Node], relations: Sequence[Node]
+    ) -> Sequence[Node]:
+        """Nodes that a kind of program computes besides: of rates and entries of the Jacobian whose relations stay."""
+        return ()
+
+    def _append(
+        self,
+        place: Mapping[Node, int],
+        shown: Mapping[Node, int],
+        file: Registers,
+        lu: SparseLU,
+        rhs: int,
+        nothing: int,
+    ) -> None:
+        """Instructions for them.
+
+        Args:
+            place, shown: where nodes lie that rates read, and those that readouts read.
+            rhs, nothing: register of the first right-hand side, and one that holds 0.
+        """
 
     def rates(self, x: Floats, p: Floats, time: float) -> tuple[Floats, Floats]:
         """dx/dt `[M, S]` and its Jacobian `[M, S, S]`."""

@@ -216,6 +216,17 @@ class Network:
         Raises:
             InputError: initial assignments that need each other.
         """
+        known, _ = self.start_values(given, members=members, time=time, seed=seed, first_member=first_member)
+        x = _columns([known[symbol_name(name)] for name in self.state_names], members)
+        return x, _columns([known[symbol_name(name)] for name in self.constant_names], members)
+
+    def start_values(
+        self, given: Mapping[str, Any], *, members: int, time: float, seed: int = 0, first_member: int = 0
+    ) -> tuple[dict[str, Any], dict[str, Node]]:
+        """Values of all symbols at the start, and the nodes that give them by name, in the order of their needs.
+
+        A value from outside is the symbol ` given <name>`; arguments and errors are those of `start`.
+        """
         graph = self.graph
         names = {graph.symbol(symbol_name(name)): name for name in (*self.state_names, *self.constant_names)}
         known: dict[str, Any] = {CLOCK: np.full(members, float(time))}
@@ -249,8 +260,7 @@ class Network:
                 continue
             (value,) = graph.evaluate([initial[name]], known)
             known[symbol_name(name) if not name.startswith(" ") else name] = np.broadcast_to(value, (members,))
-        x = _columns([known[symbol_name(name)] for name in self.state_names], members)
-        return x, _columns([known[symbol_name(name)] for name in self.constant_names], members)
+        return known, {name: initial[name] for name in order}
 
     def evaluate(self, nodes: Sequence[Node], x: Floats, p: Floats, time: float | Floats, **more: Any) -> Floats:
         """Values of nodes `[M, N]` by numpy, for states `[M, S]`, constants `[M, P]` and a time (or times `[M]`)."""
