@@ -6,6 +6,7 @@
 - `Constant`, `Aitken`, `QuasiNewton`: accelerations: how an implicit window is iterated
 - `FixedWindows`, `AdaptiveWindows`: how long windows are
 - `Stepper`, `SerialStepper`: what takes the steps that do not wait for each other
+- `Restart`: keeps how far a long run is, to go on from there bit by bit
 - `settle`: a twin in its steady state
 - `Cached`: a micro simulator that is asked only when its inputs have moved
 - `Closure`: a learned law that stands in for a micro simulator and is corrected by it; `Horizon`, `MicroCourses`: what it rests on
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from coupling.micro_courses import MicroCourses
     from coupling.neural import NeuralLaw
     from coupling.quasi_newton import QuasiNewton
+    from coupling.restart import Restart
     from coupling.scheme import Standing, States
     from coupling.simulate import Course, advance, perturb, start
     from coupling.stepper import SerialStepper, Stepper
@@ -42,7 +44,7 @@ _HOME = {
     "AdaptiveWindows": "adaptive_windows", "Aitken": "aitken", "Cached": "cached", "Closure": "closure",
     "Constant": "acceleration", "Course": "simulate", "FixedWindows": "fixed_windows", "GaussSeidel": "gauss_seidel",
     "Horizon": "horizon", "Jacobi": "jacobi", "LinearLaw": "closure_baseline", "MicroCourses": "micro_courses",
-    "NeuralLaw": "neural", "QuasiNewton": "quasi_newton", "SerialStepper": "stepper", "Standing": "scheme",
+    "NeuralLaw": "neural", "QuasiNewton": "quasi_newton", "Restart": "restart", "SerialStepper": "stepper", "Standing": "scheme",
     "States": "scheme", "Stepper": "stepper", "Strang": "strang", "WaveformRelaxation": "waveform_relaxation",
     "advance": "simulate", "perturb": "simulate", "rate_estimate": "binding_rates", "settle": "equilibrium",
     "start": "simulate",
@@ -63,6 +65,7 @@ __all__ = [
     "MicroCourses",
     "NeuralLaw",
     "QuasiNewton",
+    "Restart",
     "SerialStepper",
     "Standing",
     "States",

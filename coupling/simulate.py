@@ -15,6 +15,7 @@ Legend: `M` members, `T` sample times. Times are in `time_units`, the twin's own
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,13 @@ from numpy.typing import NDArray
 
 from coupling.fixed_windows import FixedWindows, Windows
 from coupling.jacobi import Jacobi
-from coupling.scheme import Floats, Loop, Scheme, Standing, States
+from coupling.restart import Progress, Restart
+from coupling.scheme import Floats, Loop, Scheme, Standing, States, Taken
 from coupling.stepper import SerialStepper, Stepper, named
+from coupling.window import Window
 from coupling.window import windows as stretches
 from coupling.wiring import Wiring
+from hpc import stop
 from twin.errors import InputError, WiringError
 from twin.graph import Twin
 from twin.perturbation import Perturbation
@@ -71,6 +75,7 @@ def simulate(
     exchange: float | None = None,
     scheme: Scheme | None = None,
     windows: Windows | None = None,
+    restart: Restart | None = None,
     time_units: str = "min",
 ) -> xarray.Dataset:
     """Run a twin from `t0` to `t1`.
@@ -86,6 +91,7 @@ def simulate(
         exchange: short for ``windows=FixedWindows(exchange)``.
         scheme: how values are exchanged; None: `Jacobi()`.
         windows: how often; None: conduits are read at the start and at perturbations only.
+        restart: where the run keeps how far it is, to go on from there when it is started again.
         time_units: of all these times.
 
     Returns:
@@ -99,6 +105,8 @@ def simulate(
             scheme cannot couple.
         UnsupportedFeature: a simulator that would keep the scheme below the order it promises.
         SimulationError: a simulator broke, or an implicit window did not converge; the text names it and the window.
+        hpc.HpcError: `restart` is of another run, or the disk refuses.
+        hpc.Stopped: with `restart`, after a signal or at the end of the time given: it is kept how far the run is.
     """
     import xarray
 
@@ -109,7 +117,7 @@ def simulate(
         ).states
     course = advance(
         twin, states, perturbations, t0=t0, t1=t1, sample=sample, exchange=exchange, scheme=scheme, windows=windows,
-        time_units=time_units,
+        restart=None if restart is None else restart.of(seed=seed), time_units=time_units,
     )  # fmt: skip
     ports = {f"{name}.{port.name}": port for name, simulator in twin.simulators.items() for port in simulator.outputs}
     found = xarray.Dataset(
@@ -163,6 +171,7 @@ def advance(
     scheme: Scheme | None = None,
     windows: Windows | None = None,
     stepper: Stepper | None = None,
+    restart: Restart | None = None,
     time_units: str = "min",
 ) -> Course:
     """Run a twin from `t0` to `t1` and keep where it ended, to go on from there. See `simulate`.
@@ -190,31 +199,80 @@ def advance(
             advance(
                 twin, _row(at, row), [_of_row(change, row) for change in perturbations], t0=t0, t1=t1, sample=sample,
                 scheme=scheme, windows=windows, stepper=stepper, time_units=time_units,
+                restart=None if restart is None else restart.alone(int(members[row])),
             )
             for row in range(len(members))
         ])  # fmt: skip
-    found: list[dict[str, NDArray[Any]]] = []
+    kept = None
+    if restart is not None:
+        restart = restart.of_run(at, perturbations, t0, t1, sample, exchange, scheme, windows, time_units)
+        kept = restart.begun()
+    with nullcontext() if restart is None else stop.deferred():
+        return _crossed(twin, loop, scheme, windows, list(cut), at, restart, kept, sample)
+
+
+def _crossed(
+    twin: Twin,
+    loop: Loop,
+    scheme: Scheme,
+    windows: Windows,
+    cut: Sequence[Window],
+    at: Standing,
+    restart: Restart | None,
+    kept: Progress | None,
+    sample: Sequence[float],
+) -> Course:
+    """The course over all stretches, from the first or from what was kept."""
+    members = next(iter(at.states.values())).members
+    found: list[Mapping[str, NDArray[Any]]] = []
     counts = {what: np.zeros(len(members), dtype=np.int64) for what in ("windows", "rejected", "iterations")}
     residuals: dict[str, Floats] = {}
-    for stretch in cut:
-        if stretch.perturbations:
+    if kept is not None:
+        at, found, counts, residuals = kept.at, [kept.values], dict(kept.counts), dict(kept.residuals)
+    end = [0.0]
+
+    def take(at: Standing, window: Window) -> Taken:
+        end[0] = window.t1
+        return scheme.take(loop, at, window)
+
+    def progress(stretches: int, looks: int) -> Progress:
+        return Progress(stretches, end[0], looks, at, _joined_in_time(found), counts, residuals)
+
+    for number, stretch in enumerate(cut):
+        looks = 0
+        if kept is not None and number < kept.stretches:
+            continue
+        if kept is not None and number == kept.stretches and kept.time > stretch.t0:
+            looks = kept.looks
+            stretch = Window(kept.time, stretch.t1, sample=stretch.sample[looks:])
+        elif stretch.perturbations:
             at = replace(at, states=perturb(twin, at.states, stretch.perturbations), now={})
-        for crossed in windows.cross(lambda at, window: scheme.take(loop, at, window), at, stretch, scheme):
+        for crossed in windows.cross(take, at, stretch, scheme):
             taken, at = crossed.taken, crossed.taken.standing
             found.append({f"{name}.{port}": v for name, said in taken.said.items() for port, v in said.items()})
-            counts["windows"] += 1
-            counts["rejected"] += crossed.rejected
-            counts["iterations"] += taken.iterations + crossed.wasted
+            looks += next(iter(found[-1].values())).shape[1]
+            counts["windows"] = counts["windows"] + 1
+            counts["rejected"] = counts["rejected"] + crossed.rejected
+            counts["iterations"] = counts["iterations"] + taken.iterations + crossed.wasted
             for conduit, residual in taken.residuals.items():
                 residuals[conduit] = np.maximum(residuals.get(conduit, residual), residual)
+            if restart is not None and restart.due():
+                restart.save(progress(number, looks) if end[0] < stretch.t1 else progress(number + 1, 0))
+    if restart is not None and (kept is None or kept.stretches < len(cut)):
+        restart.save(progress(len(cut), 0), last=True)
     return Course(
         states=at.states,
         times=np.asarray(sample, dtype=np.float64),
-        values={name: np.concatenate([said[name] for said in found], axis=1) for name in found[0]},
+        values=_joined_in_time(found),
         standing=at,
         counts=counts,
         residuals=residuals,
     )
+
+
+def _joined_in_time(found: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Samples of windows that follow each other."""
+    return {name: np.concatenate([said[name] for said in found], axis=1) for name in found[0]}
 
 
 def _row(at: Standing, row: int) -> Standing:
