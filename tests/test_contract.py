@@ -232,7 +232,7 @@ def test_signals_that_stay_are_inputs_that_stay(case: Case, simulator: Simulator
 
 
 def test_a_signal_is_followed_as_by_many_short_steps(case: Case, simulator: Simulator) -> None:
-    """Steps under the midpoint's value are of second order: two lengths, extrapolated, agree to a few parts in 1e5."""
+    """Steps under the midpoint's value are of second order; what is left after extrapolation of two lengths is below 1e-3."""
     if not isinstance(simulator, Follower) or not case.inputs:
         pytest.skip("takes constant inputs only")
     begun = case.begun(simulator)
@@ -251,10 +251,10 @@ def test_a_signal_is_followed_as_by_many_short_steps(case: Case, simulator: Simu
         ends.append({name: values[:, -1] for name, values in outputs.items()})
     for name, values in followed.items():
         limit = (4 * ends[1][name] - ends[0][name]) / 3
-        np.testing.assert_allclose(values[:, -1], limit, rtol=1e-4, atol=1e-4 * np.abs(limit).max())
+        np.testing.assert_allclose(values[:, -1], limit, rtol=1e-3, atol=1e-3 * np.abs(limit).max())
         constant = case.stepped(simulator, begun)[1][name][:, -1]
         assert (
-            name not in _moved_by_inputs(case, simulator) or np.abs(constant - limit).max() > 1e-3 * np.abs(limit).max()
+            name not in _moved_by_inputs(case, simulator) or np.abs(constant - limit).max() > 1e-2 * np.abs(limit).max()
         )
     with pytest.raises(InputError, match="no_such_port"):
         simulator.follow(

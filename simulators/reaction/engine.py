@@ -127,3 +127,23 @@ class Engine(Protocol):
     def jacobian(self, x: Floats, p: Floats, *, time: float) -> Floats:
         """∂(d`x`/dt)/∂`x` `[M, S, S]`, exact or by differences."""
         ...
+
+    def following(self, names: Sequence[str], degree: int) -> Engine:
+        """The same model, with parameters that move within a run: polynomials of the time since its start.
+
+        In place of each name, `parameters` of the new engine hold its coefficients `coefficient(name, k)`, k = 0 … degree,
+        and `SINCE` and `PACE`: name = Σ coefficient_k · s^k with s = (time - SINCE) · PACE. `states` and `readouts` stay.
+
+        Raises:
+            UnsupportedFeature: a name that cannot move.
+        """
+        ...
+
+
+SINCE, PACE = "moving__since", "moving__pace"
+"""Parameters of an engine that follows: when s is 0, and how fast it grows."""
+
+
+def coefficient(name: str, k: int) -> str:
+    """The parameter that holds a coefficient of what moves."""
+    return f"moving__{name}__{k}"

@@ -35,6 +35,7 @@ class EnsembleEngine:
         model, readouts, units, time_units: as `RoadRunnerEngine`.
         max_steps: most steps of a member in one run.
         threads: how many threads share the members; the bits do not depend on it.
+        moving, degree: as `RoadRunnerEngine`.
 
     Raises:
         InputError, UnitError, UnsupportedFeature: as `RoadRunnerEngine`.
@@ -49,12 +50,16 @@ class EnsembleEngine:
         time_units: str | None = None,
         max_steps: int = 100_000,
         threads: int = 1,
+        moving: Sequence[str] = (),
+        degree: int = 0,
     ) -> None:
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "model": model, "readouts": readouts, "units": units, "time_units": time_units, "max_steps": max_steps,
-            "threads": threads,
+            "threads": threads, "moving": tuple(moving), "degree": degree,
         }  # fmt: skip
-        self.model = SteppedModel.read(model, readouts=readouts, units=units, time_units=time_units)
+        self.model = SteppedModel.read(
+            model, readouts=readouts, units=units, time_units=time_units, moving=moving, degree=degree
+        )
         self.parameters: tuple[str, ...] = self.model.parameters
         self.readouts: tuple[str, ...] = tuple(self.model.readouts)
         self.units: Mapping[str, str] = self.model.units
@@ -75,6 +80,13 @@ class EnsembleEngine:
     @cached_property
     def _program(self) -> LaneProgram:
         return LaneProgram(self.equations.system(self.parameters))
+
+    def following(self, names: Sequence[str], degree: int) -> EnsembleEngine:
+        """See `Engine.following`."""
+        asked = self._arguments["readouts"]
+        readouts = asked if isinstance(asked, Mapping) else list(self.readouts)
+        arguments = {**self._arguments, "readouts": readouts, "moving": tuple(names), "degree": degree}
+        return _again(arguments)
 
     def start(self, given: Mapping[str, Floats], *, members: int, time: float) -> tuple[Floats, Floats]:
         """See `Engine.start`."""
@@ -129,4 +141,5 @@ class EnsembleEngine:
 
 
 def _again(arguments: dict[str, Any]) -> EnsembleEngine:
-    return EnsembleEngine(arguments.pop("model"), **arguments)
+    rest = dict(arguments)
+    return EnsembleEngine(rest.pop("model"), **rest)

@@ -7,16 +7,18 @@ features whose memory RoadRunner keeps to itself are refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import libsbml
 
+from simulators.reaction.engine import PACE, SINCE, coefficient
 from simulators.reaction.readout import names, nodes, parsed
 from twin.errors import InputError, UnsupportedFeature
 
 INITIAL, HOISTED, READOUT, CLOCK = "initial__", "hoisted__", "readout__", "clock__"
+_PLACE = "moving__s"
 _CURE = "run it in one piece with ReactionModel.simulate, or take it out of the model"
 _OPERATORS = {
     libsbml.AST_FUNCTION_DELAY: "delay()",
@@ -215,6 +217,49 @@ def hoist_constant_rules(model: Any) -> tuple[str, ...]:
                 node.setName(HOISTED + node.getName())
         _add_rule(model, HOISTED + name, tree)
     return tuple(found)
+
+
+def lower_moving(model: Any, names_: Sequence[str], degree: int) -> None:
+    """Parameters that are to move within a run become polynomials of the time since its start,
+    see `Engine.following`.
+
+    Raises:
+        InputError: no such free parameter.
+        UnsupportedFeature: a compartment, or a parameter under floor() and its like.
+    """
+    if not names_:
+        return
+    ruled = {rule.getVariable() for rule in model.getListOfRules()}
+    for parameter in (SINCE, PACE):
+        _add_parameter(model, parameter, 0.0)
+    _add_rule(model, _PLACE, _formula(f"(time - {SINCE}) * {PACE}"))
+    for name in names_:
+        if model.getCompartment(name) is not None:
+            raise UnsupportedFeature(
+                "compartment that changes",
+                f"{name}: a compartment as an input that moves within a step; feed a parameter.",
+            )
+        if model.getParameter(name) is None or name in ruled:
+            raise InputError(f"{name!r} cannot move within a run: it is no free parameter of the model.")
+        terms = [coefficient(name, k) for k in range(degree + 1)]
+        for term in terms:
+            _add_parameter(model, term, 0.0)
+        horner = terms[-1]
+        for term in reversed(terms[:-1]):
+            horner = f"{term} + {_PLACE} * ({horner})"
+        model.getParameter(name).setConstant(False)
+        rule = model.createAssignmentRule()
+        rule.setVariable(name)
+        rule.setMath(_formula(horner))
+    for feature, where, why in _jumps(model):
+        if not where.startswith(f"rule of {INITIAL}"):
+            raise UnsupportedFeature(
+                feature, f"{feature} ({where}): {why}, once {', '.join(names_)} move within a step."
+            )
+
+
+def _formula(text: str) -> Any:
+    return libsbml.parseL3Formula(text)
 
 
 def fill_unset(model: Any) -> None:

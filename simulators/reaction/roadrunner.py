@@ -33,6 +33,7 @@ class RoadRunnerEngine:
         units: units of names and readouts where the file gives none.
         time_units: units of the model's clock where the file gives none.
         max_steps: most steps of CVODE between two times.
+        moving, degree: parameters that are polynomials of the time; see `following`.
 
     Raises:
         InputError: not a model, an unknown name (near ones are named), a malformed expression.
@@ -49,15 +50,21 @@ class RoadRunnerEngine:
         units: Mapping[str, str] | None = None,
         time_units: str | None = None,
         max_steps: int = 20_000,
+        moving: Sequence[str] = (),
+        degree: int = 0,
     ) -> None:
-        self._arguments = {
+        self._arguments: dict[str, Any] = {
             "model": model,
             "readouts": readouts,
             "units": units,
             "time_units": time_units,
             "max_steps": max_steps,
+            "moving": tuple(moving),
+            "degree": degree,
         }
-        self.model = SteppedModel.read(model, readouts=readouts, units=units, time_units=time_units)
+        self.model = SteppedModel.read(
+            model, readouts=readouts, units=units, time_units=time_units, moving=moving, degree=degree
+        )
         self.parameters: tuple[str, ...] = self.model.parameters
         self.readouts: tuple[str, ...] = tuple(self.model.readouts)
         self.units: Mapping[str, str] = self.model.units
@@ -75,6 +82,13 @@ class RoadRunnerEngine:
     def __reduce__(self) -> tuple[Any, ...]:
         """Sent to another process as its arguments; the model is compiled again there."""
         return _again, (self._arguments,)
+
+    def following(self, names: Sequence[str], degree: int) -> RoadRunnerEngine:
+        """See `Engine.following`."""
+        asked = self._arguments["readouts"]
+        readouts = asked if isinstance(asked, Mapping) else list(self.readouts)
+        arguments = {**self._arguments, "readouts": readouts, "moving": tuple(names), "degree": degree}
+        return _again(arguments)
 
     def start(self, given: Mapping[str, Floats], *, members: int, time: float) -> tuple[Floats, Floats]:
         """See `Engine.start`."""
@@ -106,7 +120,8 @@ class RoadRunnerEngine:
 
 
 def _again(arguments: dict[str, Any]) -> RoadRunnerEngine:
-    return RoadRunnerEngine(arguments.pop("model"), **arguments)
+    rest = dict(arguments)
+    return RoadRunnerEngine(rest.pop("model"), **rest)
 
 
 class _Runner:

@@ -15,11 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.reaction.engine import Engine, Floats, Status
+from simulators.reaction.engine import PACE, SINCE, Engine, Floats, Status, coefficient
 from simulators.reaction.equilibrium import equilibrium
 from simulators.reaction.readout import Readouts, unknown
 from twin.errors import InputError
 from twin.perturbation import Perturbation
+from twin.signal import Signal
 from twin.simulator import State, Values
 from twin.variable import Variable
 
@@ -68,6 +69,7 @@ class ReactionSimulator:
     ) -> None:
         self.engine = _engine(model, readouts, units, time_units)
         self.rtol, self.atol, self._start = _positive("rtol", rtol), _positive("atol", atol), start
+        self._engines: dict[tuple[tuple[str, ...], int], Engine] = {}
         self._column = {name: i for i, name in enumerate(self.engine.parameters)}
         self._row = {name: i for i, name in enumerate(self.engine.states)}
         chosen = self.engine.readouts if readouts is None else tuple(readouts)
@@ -156,19 +158,38 @@ class ReactionSimulator:
         Raises:
             InputError: an unknown input, or times out of order.
         """
-        times = _times(t0, t1, sample)
         state = self._fed(state, inputs)
-        status = state.arrays["status"].copy()
-        x = np.full_like(state.arrays["x"], np.nan)
-        values = np.full((len(status), len(times), len(self.engine.readouts)), np.nan)
-        fine = np.flatnonzero(status == Status.FINE)
-        run = self.engine.run(state.arrays["x"][fine], state.arrays["p"][fine], times, rtol=self.rtol, atol=self.atol)
-        x[fine], values[fine], status[fine] = run.x, run.values, run.status
-        moved = self._moved(state, x, status, time=t1)
-        return moved, {
-            variable.name: np.ascontiguousarray(values[:, 1:, readout])
-            for variable, readout in zip(self._outputs, self._chosen, strict=True)
-        }
+        return self._integrated(self.engine, state, state.arrays["p"], _times(t0, t1, sample))
+
+    def follow(
+        self, state: State, signals: Mapping[str, Signal], *, t0: float, t1: float, sample: Sequence[float] = ()
+    ) -> tuple[State, Values]:
+        """Integrate while inputs move. See `twin.Follower.follow`: to the tolerances of `step`.
+
+        The engine of `step` holds inputs constant; here another one of the same model runs, in which they are polynomials.
+
+        Raises:
+            InputError: an unknown input, or times out of order.
+            UnsupportedFeature: an input that cannot move, such as a compartment.
+        """
+        moving = tuple(name for name, signal in signals.items() if signal.degree and t1 > t0)
+        begun = self._fed(state, {name: signal.at([t0])[:, 0] for name, signal in signals.items()})
+        if not moving:
+            return self.step(begun, {}, t0=t0, t1=t1, sample=sample)
+        degree = max(signals[name].degree for name in moving)
+        engine = self._following(moving, degree)
+        p = np.zeros((len(begun.members), len(engine.parameters)))
+        place = {name: i for i, name in enumerate(engine.parameters)}
+        for name, i in self._column.items():
+            if name in place:
+                p[:, place[name]] = begun.arrays["p"][:, i]
+        p[:, place[SINCE]], p[:, place[PACE]] = t0, 1.0 / (t1 - t0)
+        for name in moving:
+            slopes = signals[name].derivatives(t0)
+            for k in range(slopes.shape[1]):
+                p[:, place[coefficient(name, k)]] = slopes[:, k] * ((t1 - t0) ** k / math.factorial(k))
+        end, values = self._integrated(engine, begun, p, _times(t0, t1, sample))
+        return self._with(end, {name: signals[name].at([t1])[:, 0] for name in moving}), values
 
     def equilibrate(
         self,
@@ -213,6 +234,26 @@ class ReactionSimulator:
         )
         x[fine], status[fine] = found.x, found.status
         return self._moved(state, x, status, time=state.time)
+
+    def _integrated(self, engine: Engine, state: State, p: Floats, times: Sequence[float]) -> tuple[State, Values]:
+        """The state at the last time and the outputs, by an engine whose constants are `p`."""
+        status = state.arrays["status"].copy()
+        x = np.full_like(state.arrays["x"], np.nan)
+        values = np.full((len(status), len(times), len(self.engine.readouts)), np.nan)
+        fine = np.flatnonzero(status == Status.FINE)
+        run = engine.run(state.arrays["x"][fine], p[fine], times, rtol=self.rtol, atol=self.atol)
+        x[fine], values[fine], status[fine] = run.x, run.values, run.status
+        moved = self._moved(state, x, status, time=times[-1])
+        return moved, {
+            variable.name: np.ascontiguousarray(values[:, 1:, readout])
+            for variable, readout in zip(self._outputs, self._chosen, strict=True)
+        }
+
+    def _following(self, names: tuple[str, ...], degree: int) -> Engine:
+        """The engine in which these inputs move, made once."""
+        if (names, degree) not in self._engines:
+            self._engines[names, degree] = self.engine.following(names, degree)
+        return self._engines[names, degree]
 
     def _fresh(self, members: NDArray[np.int64], given: Mapping[str, Floats]) -> State:
         x, p = self.engine.start(given, members=len(members), time=self._start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,8 @@ class SteppedModel:
         readouts: Readouts = None,
         units: Mapping[str, str] | None = None,
         time_units: str | None = None,
+        moving: Sequence[str] = (),
+        degree: int = 0,
     ) -> SteppedModel:
         """Read and lower SBML or Antimony, a path or text.
 
@@ -74,6 +76,7 @@ class SteppedModel:
             readouts: ids, or name → expression over ids; None: all species and everything moved by a rule.
             units: of names and readouts, where the file gives none.
             time_units: of the model's clock, where the file gives none.
+            moving, degree: parameters that are polynomials of the time, and of which degree; see `lowering.lower_moving`.
 
         Raises:
             InputError: not a model, an unknown name, a malformed expression.
@@ -94,6 +97,7 @@ class SteppedModel:
         assigned = lowering.lower_initial_assignments(
             sbml, {**{name: compartment for name, (compartment, _) in substances.items()}, **species}
         )
+        lowering.lower_moving(sbml, moving, degree)
         ruled, rated, free = _sorted_parameters(sbml)
         compartments = [c.getId() for c in sbml.getListOfCompartments()]
         readable = (*species, *rated, *ruled, *free, *compartments, *(r.getId() for r in sbml.getListOfReactions()))
