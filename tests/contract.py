@@ -105,6 +105,18 @@ def _linear_system() -> Simulator:
     )
 
 
+def _tube_flow() -> Simulator:
+    from simulators.closed_form import TubeFlow
+
+    return TubeFlow(segments=6, velocity_m_s=np.linspace(0.05, 0.2, MEMBERS), longest_s=0.001)
+
+
+def _tube_wall() -> Simulator:
+    from simulators.closed_form import TubeWall
+
+    return TubeWall(segments=6, wave_speed_m_s=np.linspace(1.0, 2.0, MEMBERS))
+
+
 def _reaction(engine: str) -> Simulator:
     """Receptors that turn over, bind a ligand and pair up; two compartments, an initial assignment and a clock."""
     from simulators.reaction import EnsembleEngine, ReactionSimulator, RoadRunnerEngine
@@ -191,6 +203,8 @@ CASES: list[Case] = [
         split=1e-13,  # rounding
     ),
     Case("linear system", _linear_system, t0=1.0, t1=4.0, inputs={"pull": 0.3}, split=1e-13),  # rounding
+    Case("flow in a tube", _tube_flow, t0=0.0, t1=0.01, split=None),  # Euler steps: of first order
+    Case("wall of a tube", _tube_wall, t0=0.0, t1=0.01, start=(Perturbation(0.0, "x.outside", -50.0),)),
     *(
         Case(
             f"reaction network, {engine}",

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from masses_and_springs import cut_in_two, exact, mass
 from numpy.testing import assert_allclose, assert_array_equal
 
 from coupling import (
@@ -24,6 +23,9 @@ from coupling import (
     start,
 )
 from coupling.simulate import simulate
+from scenarios.commands.coupling_cases import mass, swing_error
+from scenarios.commands.coupling_cases import masses_and_springs as cut_in_two
+from scenarios.commands.coupling_cases import where as exact
 from simulators.closed_form import Constant as Constants
 from simulators.closed_form import LinearSystem
 from twin import Conduit, InputError, Signal, SimulationError, Twin, UnsupportedFeature, WiringError
@@ -35,10 +37,7 @@ LOOKS = np.linspace(0.0, 1.0, 17)
 
 def error(scheme: Any, windows: Any) -> float:
     """Largest error of both places at all looks, within windows as well as at their ends [m]."""
-    found = simulate(
-        cut_in_two(), members=ONE, t0=0.0, t1=1.0, sample=list(LOOKS), scheme=scheme, windows=windows, time_units="s"
-    )
-    return float(np.abs(np.array([found["left.x"][0], found["right.x"][0]]) - exact(LOOKS)).max())
+    return swing_error(scheme, windows, LOOKS)[0]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,15 @@ def coupling(
 
 
 @app.command()
+def schemes() -> None:
+    """How exact each coupling scheme is and what it costs, on twins whose course is known."""
+    from scenarios.commands.coupling_schemes import lines
+
+    for line in lines():
+        print(line, flush=True)
+
+
+@app.command()
 def affinity(
     scenario: Annotated[
         str, typer.Argument(metavar="NAME_OR_FILE", help="Whose compounds; those without a measured IC50 are left out.")
