@@ -16,6 +16,7 @@ from hpc.parcel import Kind
 from hpc.pool import DEATHS_BEFORE_SET_ASIDE, Pool
 from hpc.post import Post
 from hpc.task_failure import SET_ASIDE, TaskFailure
+from hpc.vacancies import Vacancies
 
 _LARGEST = 2**31 - 1  # bytes in one message: MPI counts in 32 bits
 _FLAT = 64  # ranks that one rank leads without help
@@ -47,6 +48,7 @@ class Crew:
         self._pool = Pool(workers)
         self._below: dict[int, tuple[int, ...]] = {}
         self._held: dict[int, dict[int, bytearray]] = {}
+        self._vacancies = Vacancies({})
         self._told: set[int] = set()
         self._waiting: deque[bytearray] = deque()
         self._set_aside: list[bytearray] = []
@@ -61,12 +63,18 @@ class Crew:
         """These ranks answer to this one from the next round on, each with those that answer to it."""
         self._below = {rank: tuple(others) for rank, others in below.items()}
         self._held = {rank: {} for rank in below}
+        self._count()
         self._told.clear()
 
     @property
     def room(self) -> int:
         """How many more tasks would be worked on at once."""
-        return max(0, self._pool.room) + sum(max(0, self._room(rank)) for rank in self._below) - len(self._waiting)
+        return max(0, self._pool.room) + self._vacancies.total - len(self._waiting)
+
+    @property
+    def leads(self) -> bool:
+        """Whether other ranks answer to this one."""
+        return bool(self._below)
 
     def begin(self, function: bytearray) -> None:
         """A new round: what its tasks are given to."""
@@ -104,7 +112,8 @@ class Crew:
                     raise WorkerError(f"rank {rank}: {parcel.unpack(message)}")
             elif kind is Kind.RESULT:
                 if round_ == self.round:
-                    self._held.get(rank, {}).pop(index, None)
+                    if self._held.get(rank, {}).pop(index, None) is not None:
+                        self._vacancies.put(rank, self._room(rank))
                     results.append(message)
             elif kind is Kind.ORPHAN:
                 if round_ == self.round and rank in self._below:
@@ -123,6 +132,7 @@ class Crew:
             self._post.send(parcel.pack(Kind.CANCEL, round=self.round), rank)
         self._told.clear()
         self._held = {rank: {} for rank in self._below}
+        self._count()
         self.running = 0
 
     def close(self) -> None:
@@ -132,12 +142,15 @@ class Crew:
     def _room(self, rank: int) -> int:
         return self._per_rank * (1 + len(self._below[rank])) - len(self._held[rank])
 
+    def _count(self) -> None:
+        """Who has room, counted anew: ranks have come or gone, or what they held is given to others."""
+        self._vacancies = Vacancies({rank: self._room(rank) for rank in self._below})
+
     def _distribute(self) -> None:
-        """Give what waits to whoever has most room."""
+        """Give what waits to whoever has room: in turn, and to the own workers where they have more."""
         while self._waiting:
-            rank = max(self._below, key=self._room, default=None)
-            own = self._pool.room
-            if rank is not None and self._room(rank) > max(0, own):
+            rank, own = self._vacancies.next(), self._pool.room
+            if rank is not None and self._vacancies.of(rank) > max(0, own):
                 self._hand_over(self._waiting.popleft(), rank)
             elif own > 0:
                 self._pool.submit(self._waiting.popleft())
@@ -150,6 +163,7 @@ class Crew:
             self._post.send(parcel.pack(Kind.TEAM, self._below[rank], round=self.round), rank)
             self._post.send(self._function, rank)
         self._held[rank][parcel.label(task).task] = task
+        self._vacancies.take(rank)
         self._post.send(task, rank)
 
     def _requeue(self, rank: int) -> None:
@@ -157,11 +171,13 @@ class Crew:
         self._told.discard(rank)
         self._waiting.extendleft(self._held[rank].values())
         self._held[rank] = {}
+        self._count()
 
     def _lose(self, rank: int) -> None:
         """A rank has died: its tasks are tried again, and ranks that answered to it answer to this one, beginning anew."""
         if rank not in self._below:
             self._below = {head: tuple(one for one in group if one != rank) for head, group in self._below.items()}
+            self._count()
             return
         self._told.discard(rank)
         for orphan in self._below.pop(rank):
@@ -175,6 +191,7 @@ class Crew:
             text = f"set aside after {self._deaths[index]} ranks were lost that held it; the last was rank {rank}"
             failure = TaskFailure(index, SET_ASIDE, text)
             self._set_aside.append(parcel.pack(Kind.RESULT, failure, round=self.round, index=index))
+        self._count()
 
 
 def _check_size(message: bytearray, what: str) -> None:

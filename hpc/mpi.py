@@ -10,6 +10,7 @@ every rank finds out by itself, and whoever comes to lead goes on with what the 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -38,6 +39,7 @@ R = TypeVar("R")
 _LOOK_EVERY_S = 0.0005  # while tasks run
 _IDLE_LOOK_EVERY_S = 0.02  # between maps
 _ROUNDS = 1 << 32  # of one leader: those of the next, whose rank is higher, have higher numbers
+_EXPECTANT_S = 0.5  # after its last task, that a rank looks often for the next
 _SILENCE_S = 1.0  # after the death of who led a rank, until it reports
 _FAREWELL_S = 5.0
 _INTERNAL_ERROR = 4
@@ -66,6 +68,7 @@ class RankExecutor:
         self._rounds = 0
         self._boss = 0  # who gave this rank its work
         self._boss_died: float | None = None
+        self._worked = -math.inf
         self._released = False
 
     def map(
@@ -136,13 +139,22 @@ class RankExecutor:
     def _work(self) -> None:
         """Pass on what is finished, or wait a moment for it."""
         try:
-            results = self._crew.collect(_LOOK_EVERY_S if self._crew.running else _IDLE_LOOK_EVERY_S)
+            results = self._crew.collect(self._pause_s())
         except WorkerError as error:
             self._post.send(parcel.pack(Kind.BROKEN, str(error), round=self._crew.round), self._boss)
             self._crew.cancel()
             return
         for result in results:
             self._post.send(within_limit(result), self._boss)
+
+    def _pause_s(self) -> float:
+        """How long to sleep, unless an own worker ends: while all of them compute nothing urgent comes, but a rank that has just
+        passed on a result is about to get the next task."""
+        now = time.monotonic()
+        if self._crew.running:
+            self._worked = now
+            return _LOOK_EVERY_S if self._crew.leads or self._crew.room > 0 else _IDLE_LOOK_EVERY_S
+        return _LOOK_EVERY_S if now - self._worked < _EXPECTANT_S else _IDLE_LOOK_EVERY_S
 
     def _obey(self) -> None:
         """Do what those who lead say. The dead no longer do, nor those whose round is over."""
@@ -195,7 +207,7 @@ def open_ranks(launched: Launch, *, workers_per_rank: int) -> Iterator[RankExecu
         LaunchError: MPI cannot be loaded, or sees other ranks than were launched.
     """
     tolerant = tolerates_faults()
-    mpi = _start(launched, finalize=not tolerant)
+    mpi = started(launched, finalize=not tolerant)
     # a copy keeps our messages apart from those of others, but takes all ranks to make
     world = mpi.COMM_WORLD if tolerant else mpi.COMM_WORLD.Dup()
     post = Post(world, mpi, tolerant=tolerant)
@@ -220,7 +232,7 @@ def open_ranks(launched: Launch, *, workers_per_rank: int) -> Iterator[RankExecu
         executor.leave()
 
 
-def _start(launched: Launch, *, finalize: bool) -> Any:
+def started(launched: Launch, *, finalize: bool) -> Any:
     """MPI, initialised; checked against what the launcher announced."""
     mpi4py.rc.thread_level = "funneled"  # only the main thread communicates
     mpi4py.rc.finalize = finalize  # would wait for all ranks: one that dies meanwhile could hold up the others

@@ -34,6 +34,33 @@ def startup(repeats: Annotated[int, typer.Option(min=1, help="How often.")] = 5)
 
 
 @app.command()
+def scaling(
+    ranks: Annotated[str, typer.Option(help="Ranks of the measured runs.")] = "1,2,4,8,16,32,64",
+    grouped: Annotated[str, typer.Option(help="Ranks of runs that are measured in groups of 8 as well.")] = "32",
+    workers: Annotated[str, typer.Option(help="Workers of the simulated runs.")] = "48,768,12288,82944",
+    task: Annotated[float, typer.Option(min=0.001, help="Length of a simulated task [s].")] = 10.0,
+    per_worker: Annotated[int, typer.Option(min=2, help="Simulated tasks for each worker.")] = 10,
+    json: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it, e.g. scaling.svg.")] = None,
+) -> None:
+    """How the executor scales: measured, oversubscribed up to 64 ranks; a model checked against that; simulated up to 82,944 workers."""
+    from scenarios.commands import scaling as measurement
+
+    def numbers(text: str) -> tuple[int, ...]:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+
+    wanted = measurement.Wanted(
+        ranks=numbers(ranks), grouped=numbers(grouped), workers=numbers(workers), task_s=task, per_worker=per_worker
+    )
+    found = measurement.run(wanted)
+    if json is not None:
+        measurement.write(json, found)
+    if plot is not None:
+        measurement.plot(found, plot)
+    print("\n".join(measurement.table(found)))
+
+
+@app.command()
 def executor(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes or ranks; left out: all granted cores.")
