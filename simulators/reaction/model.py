@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from simulators.reaction.field import Field
     from simulators.reaction.flux_balance import FluxProblem
+    from simulators.reaction.solver import Solver
     from simulators.reaction.stochastic import StochasticCourse
 
 
@@ -276,6 +277,8 @@ class ReactionModel:
         )  # fmt: skip
         values = course.read(np.where(np.isfinite(found.x), found.x, 0.0), p, time)
         values[found.status != Status.FINE] = np.nan
+        found.status[np.isinf(values).any(axis=1)] = Status.NOT_FINITE  # such as a ratio to what has vanished
+        values[np.isinf(values)] = np.nan
         data = labelled(
             self.network, np.array([time]), shown, quantity, values.T[:, :, None], found.status, "steady state",
             f"method {method}",
@@ -289,6 +292,22 @@ class ReactionModel:
         from simulators.reaction.field import Field
 
         return Field(self)
+
+    def solver(self, times: Sequence[float] | Floats, *, wrt: Sequence[str], **options: Any) -> Solver:
+        """Time courses as a torch function `solve(p_MP[, x0_MS]) -> y_MTR` that can be differentiated; see `Solver`.
+
+        Args:
+            times: as `simulate`.
+            wrt: parameters, compartments, and species (for their start values): what the columns of p are.
+            options: as `sensitivities`: `parameters` and `initial` that stay as they are, `select`, `quantity`, `rtol`,
+                `atol`, `seed`, `threads`, `max_steps`.
+
+        Raises:
+            InputError, UnsupportedFeature: as `sensitivities`.
+        """
+        from simulators.reaction.solver import Solver
+
+        return Solver(self, times, wrt=wrt, **options)
 
     @cached_property
     def _stochastic_courses(self) -> dict[tuple[int, ...], StochasticCourse]:
