@@ -56,8 +56,15 @@ def refuse_restless(network: Network) -> None:
             )
 
 
-def conserved(network: Network, x: Floats, p: Floats, time: float) -> tuple[Floats, NDArray[np.intp]]:
-    """Weights `[L, S]` of sums that no reaction changes, and for each a state whose rate it replaces `[L]`."""
+def conserved(
+    network: Network, x: Floats, p: Floats, time: float, speed: Floats | None = None
+) -> tuple[Floats, NDArray[np.intp]]:
+    """Weights `[L, S]` of sums that no reaction changes, and for each a state whose rate it replaces `[L]`.
+
+    Args:
+        speed: how fast each state is `[S]`: rates of the fastest are replaced, since rounding in them would hide what slow
+            reactions do; None: any.
+    """
     S = len(network.states)
     place = {name: i for i, name in enumerate(network.state_names)}
     graph = network.graph
@@ -81,7 +88,12 @@ def conserved(network: Network, x: Floats, p: Floats, time: float) -> tuple[Floa
     for i, state in enumerate(network.states):
         if i not in moved and state.rate != zero:
             columns.append(unit[i])  # moved by a rate rule: never part of a sum
-    return _left_null(np.array(columns).reshape(len(columns), S))
+    rows = np.unique(np.array(columns).reshape(len(columns), S), axis=0)
+    order = np.arange(S) if speed is None else np.argsort(speed, kind="stable")
+    laws, replaced = _left_null(rows[:, order])
+    found = np.zeros_like(laws)
+    found[:, order] = laws
+    return found, order[replaced]
 
 
 def _left_null(rows: Floats) -> tuple[Floats, NDArray[np.intp]]:
@@ -98,8 +110,10 @@ def _left_null(rows: Floats) -> tuple[Floats, NDArray[np.intp]]:
             continue
         work[[r, k]] = work[[k, r]]
         work[r] /= work[r, column]
-        others = np.arange(len(work)) != r
-        work[others] -= np.outer(work[others, column], work[r])
+        others = np.flatnonzero(work[:, column])  # few: reactions know few species
+        others = others[others != r]
+        places = np.flatnonzero(work[r])
+        work[np.ix_(others, places)] -= np.outer(work[others, column], work[r, places])
         bound.append(column)
         r += 1
     free = [column for column in range(S) if column not in bound]
@@ -114,72 +128,83 @@ def steady(
     course: Course, x: Floats, p: Floats, *, time: float, floor: Floats, method: str, max_steps: int, threads: int
 ) -> Steady:
     """Steady states from starts `x`; `floor` `[M, S]` is what counts as nothing of a state."""
-    network = course.network
-    laws, replaced = conserved(network, x, p, time)
     M = len(x)
     found = np.full_like(x, np.nan)
     by, status = np.zeros(M, dtype=np.int8), np.full(M, Status.NOT_SETTLED, dtype=np.int8)
-    if method != "integration":
-        settled, fine = _newton(course, x, p, time, floor, laws, replaced, x @ laws.T)
-        found[fine], by[fine], status[fine] = settled[fine], FoundBy.NEWTON, Status.FINE
-    if method != "newton":
-        rows = np.flatnonzero(by == FoundBy.NOTHING)
-        if len(rows):
-            settled, ended = _integrate(course, x[rows], p[rows], time, floor[rows], max_steps, threads)
-            fine = ended == Status.FINE
-            polished, better = _newton(
-                course, settled[fine], p[rows][fine], time, floor[rows][fine], laws, replaced, x[rows][fine] @ laws.T
-            )
-            near = np.abs(polished - settled[fine]) <= 1e-3 * np.abs(settled[fine]) + 1e3 * floor[rows][fine]
-            better &= near.all(axis=1)
-            settled[np.flatnonzero(fine)[better]] = polished[better]
-            found[rows], status[rows] = settled, ended
-            by[rows[fine]] = FoundBy.INTEGRATION
+    for m in range(M):
+        some = slice(m, m + 1)
+        if not np.isfinite(x[m]).all():
+            status[m] = Status.NOT_FINITE
+            continue
+        newton = _Newton(course, x[some], p[some], time, floor[m])
+        if method != "integration":
+            settled = newton.run(x[some])
+            if settled is not None:
+                found[m], by[m], status[m] = settled, FoundBy.NEWTON, Status.FINE
+                continue
+        if method != "newton":
+            settled, status[m] = _integrate(course, newton, x[some], p[some], time, max_steps, threads)
+            if status[m] == Status.FINE:
+                found[m], by[m] = settled, FoundBy.INTEGRATION
     return Steady(found, by, status)
 
 
-def _newton(
-    course: Course,
-    x: Floats,
-    p: Floats,
-    time: float,
-    floor: Floats,
-    laws: Floats,
-    replaced: NDArray[np.intp],
-    sums: Floats,
-) -> tuple[Floats, NDArray[np.bool_]]:
-    x, fine = x.copy(), np.zeros(len(x), dtype=bool)
-    for m in range(len(x)):
-        if not len(x[m]):
-            fine[m] = True
-            continue
-        row = x[m : m + 1]
+class _Newton:
+    """Newton's method for one member: rates are 0, and sums that reactions conserve are what the start gave."""
 
-        def residual(at: Floats, m: int = m) -> tuple[Floats, Floats, Floats]:
-            f, j = course.rates(at, p[m : m + 1], time)
-            r, a = f[0].copy(), j[0].copy()
-            r[replaced], a[replaced] = laws @ at[0] - sums[m], laws
-            return r, a, j[0]
+    def __init__(self, course: Course, x: Floats, p: Floats, time: float, floor: Floats) -> None:
+        self._course, self._p, self._time, self.floor = course, p, time, floor
+        _, jacobian = course.rates(x, p, time)
+        speed = np.abs(np.diagonal(jacobian[0]))
+        self._laws, self._replaced = conserved(course.network, x, p, time, np.where(np.isfinite(speed), speed, np.inf))
+        self._sums = x[0] @ self._laws.T
 
-        r, a, jacobian = residual(row)
+    def run(self, start: Floats) -> Floats | None:
+        """A stable steady state `[S]` without negative amounts, from a state `[1, S]` on; None: not found."""
+        row = start
+        if not row.size:
+            return row[0]
+        f, jacobian = self.rates(row)
         for _ in range(_ITERATIONS):
-            step = _solve(a, r)
+            step = self._step(row[0], f, jacobian)
             if step is None:
-                break
+                return None
             share = 1.0
-            down = (step > 0) & (row[0] > 0) & (row[0] - step < 0)
-            if down.any():  # an amount goes down to a tenth at most
+            down = (step > 0) & (row[0] > self.floor) & (row[0] - step < 0)
+            if down.any():  # what is more than nothing goes down to a tenth at most
                 share = float(min(1.0, np.min(0.9 * row[0][down] / step[down])))
-            trial = row - share * step
-            r, a, jacobian = residual(trial)
-            if not np.isfinite(r).all():
-                break
-            row = trial
-            if share == 1.0 and np.all(np.abs(step) <= 1e-9 * np.abs(row[0]) + 1e-3 * floor[m]):
-                fine[m] = bool((row[0] >= -1e3 * floor[m]).all()) and _stable(jacobian, laws)
-                break
-        x[m] = row[0]
-    return x, fine
+            row = row - share * step
+            f, jacobian = self.rates(row)
+            if not np.isfinite(f).all():
+                return None
+            if share == 1.0 and np.all(np.abs(step) <= 1e-9 * np.abs(row[0]) + 1e-3 * self.floor):
+                fine = bool((row[0] >= -1e3 * self.floor).all()) and _stable(jacobian, self._laws)
+                return row[0] if fine else None
+        return None
+
+    def rates(self, x: Floats) -> tuple[Floats, Floats]:
+        """dx/dt `[S]` and its Jacobian `[S, S]` at a state `[1, S]`."""
+        f, jacobian = self._course.rates(x, self._p, self._time)
+        return f[0], jacobian[0]
+
+    def _step(self, x: Floats, f: Floats, jacobian: Floats) -> Floats | None:
+        """How far the state is from where the linearized rates vanish `[S]`; None: they do not say."""
+        r, a = f.copy(), jacobian.copy()
+        still = _still(f, jacobian)
+        r[self._replaced], a[self._replaced] = self._laws @ x - self._sums, self._laws
+        r[still], a[still] = 0.0, 0.0
+        a[still, still] = 1.0
+        return _solve(a, r)
+
+
+def _still(f: Floats, jacobian: Floats) -> NDArray[np.intp]:
+    """States that nothing moves, and that would not move if the others did: their reactions wait for what is absent."""
+    still = (f == 0.0) & ~jacobian.any(axis=1)
+    while True:
+        more = (f == 0.0) & ~jacobian[:, ~still].any(axis=1)
+        if (more == still).all():
+            return np.flatnonzero(still)
+        still = more
 
 
 def _stable(jacobian: Floats, laws: Floats) -> bool:
@@ -205,33 +230,45 @@ def _solve(a: Floats, r: Floats) -> Floats | None:
 
 
 def _integrate(
-    course: Course, x: Floats, p: Floats, time: float, floor: Floats, max_steps: int, threads: int
-) -> tuple[Floats, NDArray[np.int8]]:
-    """States when what a tenfold longer time changes is nothing."""
-    f, _ = course.rates(x, p, time)
+    course: Course, newton: _Newton, x: Floats, p: Floats, time: float, max_steps: int, threads: int
+) -> tuple[Floats, int]:
+    """The state `[S]` that a member runs into, and a `Status`.
+
+    Spans grow tenfold. It has arrived where Newton's method finds a stable steady state close by: a small rate alone does
+    not tell, for what is slow has hardly moved yet. Where Newton's method cannot tell (the Jacobian is singular), it has
+    arrived when a span ten times as long as the slowest state takes has changed nothing, and what is left of the rates is
+    nothing or rounding.
+    """
+    floor = newton.floor
+    f, jacobian = newton.rates(x)
     with np.errstate(all="ignore"):
-        fast = np.nanmax(np.abs(f) / (np.abs(x) + floor), axis=1, initial=0.0)
-    status = np.full(len(x), Status.NOT_SETTLED, dtype=np.int8)
-    found = np.full_like(x, np.nan)
-    length = np.where(fast > 0, 1.0 / np.maximum(fast, 1e-300), 1.0)
-    for m in range(len(x)):
-        state, span = x[m : m + 1], float(length[m])
-        for _ in range(_DECADES + 12):
-            span *= 10.0
-            run = course.run(
-                state, p[m : m + 1], np.array([time, time + span]), rtol=1e-8, atol=floor[m : m + 1] * 1e-3,
-                max_steps=max_steps, threads=threads,
-            )  # fmt: skip
-            if run.status[0] != Status.FINE:
-                status[m] = run.status[0]
-                break
-            moved = np.abs(run.x - state)
-            state = run.x
-            f, _ = course.rates(state, p[m : m + 1], time)
-            # what is left to move, were the last span's rate to last
-            if np.all(np.abs(f) * span <= 1e-8 * np.abs(state) + floor[m]) and np.all(
-                moved <= 1e-6 * np.abs(state) + floor[m]
-            ):
-                found[m], status[m] = state[0], Status.FINE
-                break
-    return found, status
+        fast = float(np.nanmax(np.abs(f) / (np.abs(x[0]) + floor), initial=0.0))
+    state, span = x, 1.0 / fast if fast > 0 else 1.0
+    for _ in range(_DECADES + 12):
+        span *= 10.0
+        run = course.run(
+            state, p, np.array([time, time + span]), rtol=1e-8, atol=floor[None] * 1e-3, max_steps=max_steps,
+            threads=threads,
+        )  # fmt: skip
+        if run.status[0] != Status.FINE:
+            return x[0], int(run.status[0])
+        moved, state = np.abs(run.x[0] - state[0]), run.x
+        size = np.abs(state[0])
+        if not (moved <= 1e-3 * size + 1e3 * floor).all():
+            continue  # far from it: no need to ask
+        near = newton.run(state)
+        if near is not None:
+            if (np.abs(near - state[0]) <= 1e-3 * size + 1e3 * floor).all():
+                return near, Status.FINE
+            continue
+        f, jacobian = newton.rates(state)
+        own = np.abs(np.diagonal(jacobian))
+        slowest = own[own > 1e-10 * own.max(initial=0.0)].min(initial=np.inf)  # what is slower is rounding, or at rest
+        rounding = 1e-14 * (np.abs(jacobian) @ size)
+        if (
+            span * slowest >= 10.0
+            and (moved <= 1e-6 * size + floor).all()
+            and (np.abs(f) <= np.maximum((1e-8 * size + floor) / span, rounding)).all()
+        ):
+            return state[0], Status.FINE
+    return x[0], Status.NOT_SETTLED
