@@ -349,3 +349,13 @@ def test_a_trigger_that_follows_the_time_to_and_fro_is_seen_each_time():
     # sin(7 t) rises through 0.95 once per period 2π/7: 11 times up to t = 10
     data = ReactionModel.read("r = 0; at sin(7*time) > 0.95: r = r + 1").simulate([0.0, 10.0], select=["r"])
     assert float(data["r"][0, 1]) == 11
+
+
+def test_a_trigger_that_turns_and_turns_back_within_a_step_is_seen():
+    # x = sin t is above 1 - d for 2 acos(1 - d) of each period: 0.003 of 6.28 at the narrowest, where a step is about 0.3
+    model = ReactionModel.read("x' = y; y' = -x; x = 0; y = 1; c = 0.9; up = 0; down = 0;"
+                               "at x > c: up = up + 1; at x < c: down = down + 1")  # fmt: skip
+    top = 1.0 - np.array([1e-1, 1e-3, 1e-6, -1e-3])
+    data = model.simulate([0.0, 20 * 2 * np.pi], parameters={"c": top}, select=["up", "down"])
+    np.testing.assert_array_equal(data["up"].values[:, -1], [20, 20, 20, 0])
+    np.testing.assert_array_equal(data["down"].values[:, -1], [20, 20, 20, 0])

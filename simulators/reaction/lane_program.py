@@ -92,6 +92,12 @@ class LaneProgram:
         more = [*moving, *system.remembered] if system.pause_always else []
         stopping = _relations(graph, [*triggers, *system.stops, *held, *more], varying)
         relations = [*stopping, *(n for n in _relations(graph, moving, varying) if n not in set(stopping))]
+        states = set(system.states)
+        gaps = [
+            graph.sub(*graph.args[node])
+            for node in _relations(graph, [*triggers, *system.stops], states)
+            if graph.op[node] in ("lt", "le", "gt", "ge")
+        ]
         switch = {node: graph.symbol(f" switch {i}") for i, node in enumerate(relations)}
         frozen = graph.substitute_all(moving, switch)
         remembered = graph.substitute_all(system.remembered, switch)
@@ -99,7 +105,7 @@ class LaneProgram:
         switches, out_switches = file.block(len(relations)), file.block(len(relations))
         symbols |= {switch[node]: switches + i for i, node in enumerate(relations)}
         more_nodes = self._more_nodes(system, frozen[:S], frozen[S : len(frozen) - S], relations)
-        wanted = [*frozen, *remembered, *system.readouts, *relations, *system.watched, *more_nodes]
+        wanted = [*frozen, *remembered, *system.readouts, *relations, *system.watched, *gaps, *more_nodes]
         self.hoist, hoisted = _hoisted(graph, wanted, fixed, symbols, file)
         place = {**symbols, **hoisted}
         rates = list(zip(frozen[:S], range(f, f + S), strict=True))
@@ -125,6 +131,8 @@ class LaneProgram:
         read_code = instructions(graph, [(node, out + i) for i, node in enumerate(system.readouts)], shown, file)
         turn = [(node, out_switches + i) for i, node in enumerate(relations)]
         turn_code = instructions(graph, turn, shown, file)
+        gap = file.block(len(gaps))
+        gap_code = instructions(graph, [(node, gap + i) for i, node in enumerate(gaps)], shown, file)
         watch = [(node, self._watch + i) for i, node in enumerate(system.watched)]
         self.watch_code = instructions(graph, watch, shown, file)
         remember = [(node, self._remember + i) for i, node in enumerate(remembered)]
@@ -139,6 +147,7 @@ class LaneProgram:
             time=time, x=x, p=p, f=f, ft=ft, rhs=rhs, out_time=out_time, out_x=out_x, out=out,
             states=S, constants=len(system.constants), readouts=R,
             switches=switches, out_switches=out_switches, switch_count=len(relations), stopping=len(stopping),
+            gaps=gap, gap_count=len(gaps),
         )  # fmt: skip
         image = np.zeros((file.count, LANES))
         for place_, value in file.constants.items():
@@ -146,7 +155,7 @@ class LaneProgram:
         self.image = image.ravel()
         self.code = rodas5p.Program(
             hoist=self.hoist, rates=rate_code, start=self.start_code, factor=lu.factor, solve=lu.solve,
-            read=read_code, turn=turn_code,
+            read=read_code, turn=turn_code, gap=gap_code,
             diagonal=np.array(lu.diagonal, dtype=np.int64),
             source=np.array([self.entries.get((s, s), nothing) for s in range(S)], dtype=np.int64), image=self.image, autonomous=self.autonomous, mass=mass,
         )  # fmt: skip

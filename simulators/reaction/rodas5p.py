@@ -17,6 +17,9 @@ from typing import Final, NamedTuple
 import numba
 import numpy as np
 
+from simulators.reaction.dense_output import NONE, hidden_turn
+from simulators.reaction.dense_output import bend as _bend
+from simulators.reaction.dense_output import differs as _differs
 from simulators.reaction.lanes import LANES, combine, execute, execute_lane
 
 GAMMA: Final = 0.21193756319429014
@@ -77,7 +80,7 @@ class Layout(NamedTuple):
 
     `x`, `time` and `switches` are what rates and Jacobian read; `out_x`, `out_time` what readouts and the turning of
     switches read. A switch is a relation (0 or 1) that stays as it is within a step; the first `stopping` of them belong
-    to events.
+    to events. `gaps`: differences of both sides of those that read states, which `gap_count` says.
     """
 
     time: int
@@ -96,6 +99,8 @@ class Layout(NamedTuple):
     out_switches: int
     switch_count: int
     stopping: int
+    gaps: int
+    gap_count: int
 
 
 class Program(NamedTuple):
@@ -103,7 +108,7 @@ class Program(NamedTuple):
 
     Attributes:
         hoist: what depends on constants alone, run once per member.
-        rates: f. start: f, J and ∂f/∂t. factor, solve: of W. read: readouts. turn: relations behind the switches.
+        rates: f. start: f, J and ∂f/∂t. factor, solve: of W. read: readouts. turn: relations behind the switches. gap: differences of their sides.
         diagonal: registers of the diagonal of what is factored `[S]`.
         source: registers of the diagonal of J `[S]`.
         image: the register file as it starts, constants set `[registers * L]`.
@@ -118,6 +123,7 @@ class Program(NamedTuple):
     solve: np.ndarray
     read: np.ndarray
     turn: np.ndarray
+    gap: np.ndarray
     diagonal: np.ndarray
     source: np.ndarray
     image: np.ndarray
@@ -181,8 +187,9 @@ def integrate(
     k = np.zeros((STAGES, S * L))
     x, zeros, floor = np.zeros(S * L), np.zeros(S * L), np.ones(S * L)
     inverse = np.zeros(L)
-    dense = np.zeros((3, S * L))
+    dense, gaps = np.zeros((3, S * L)), np.zeros((3, layout.gap_count))
     t, h, grow, error, arrived = np.zeros(L), np.ones(L), np.ones(L), np.zeros(L), np.zeros(L)
+    reach = np.ones(L)
     who = np.full(L, -1, np.int64)
     fresh, rejected, ok, turned = (
         np.zeros(L, np.bool_),
@@ -277,6 +284,9 @@ def integrate(
                 ratio = wrong[n] / (floor[n] + rtol * max(abs(x[n]), abs(new[n])))
                 error[lane] += ratio * ratio
         bent = False
+        if layout.gap_count > 0:
+            for q in range(3):
+                combine(dense[q], 0, zeros, k, DENSE[q], STAGES, S)
         for lane in range(L):
             if who[lane] < 0:
                 continue
@@ -301,7 +311,13 @@ def integrate(
                 if K > 0:
                     _place(layout, R, new, lane, times[0] if held else arrived[lane])
                     execute_lane(program.turn, R, lane)
-                    turned[lane] = _differs(layout, R, lane, K)
+                    turned[lane], reach[lane] = _differs(layout, R, lane, K), 1.0
+                    if not turned[lane] and layout.gap_count > 0:
+                        clock = times[0] if held else np.nan
+                        reach[lane] = hidden_turn(
+                            layout, program, R, x, new, dense, lane, S, t[lane], h[lane], clock, gaps
+                        )
+                        turned[lane] = reach[lane] < NONE
                 if turned[lane] or times[members.point[m]] <= arrived[lane]:
                     bent = True
                 continue
@@ -316,7 +332,7 @@ def integrate(
                 _fail(members, values, m, why)
                 who[lane] = -1
                 running -= 1
-        if bent:
+        if bent and layout.gap_count == 0:
             for q in range(3):
                 combine(dense[q], 0, zeros, k, DENSE[q], STAGES, S)
         for lane in range(L):
@@ -326,7 +342,7 @@ def integrate(
             share, pause = 1.0, arrived[lane] >= members.stop[m]
             if turned[lane]:
                 # the first moment at which a switch has turned
-                low, share = 0.0, 1.0
+                low, share = 0.0, reach[lane]
                 for _ in range(_BISECTIONS):
                     if (share - low) * h[lane] <= 2.3e-16 * max(abs(t[lane]), abs(arrived[lane])):
                         break
@@ -413,33 +429,12 @@ def _place(layout, R, state, lane, clock):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _bend(layout, R, x, new, dense, lane, S, share):
-    """Put the dense output at a share of the step where readouts and switches read the state."""
-    for s in range(S):
-        n = s * LANES + lane
-        if share >= 1.0:
-            R[(layout.out_x + s) * LANES + lane] = new[n]
-        else:
-            bend = dense[0, n] + share * (dense[1, n] + share * dense[2, n])
-            R[(layout.out_x + s) * LANES + lane] = (1.0 - share) * x[n] + share * (new[n] + (1.0 - share) * bend)
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _turn(layout, program, R, lane):
     """Let the switches of a lane be what their relations are."""
     if layout.switch_count > 0:
         execute_lane(program.turn, R, lane)
         for q in range(layout.switch_count):
             R[(layout.switches + q) * LANES + lane] = R[(layout.out_switches + q) * LANES + lane]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _differs(layout, R, lane, count):
-    """Whether one of the first switches is not what its relation is now."""
-    for q in range(count):
-        if R[(layout.switches + q) * LANES + lane] != R[(layout.out_switches + q) * LANES + lane]:
-            return True
-    return False
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
