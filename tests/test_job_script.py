@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import signal
@@ -19,7 +18,6 @@ from same_result import same_result
 
 from hpc import RequestError
 from hpc.job_request import JobRequest, mebibytes_of, seconds_of
-from scenarios import cli
 from scenarios.cli import main
 
 SYSTEMS = ("slurm", "pbs", "pjm")
@@ -239,7 +237,6 @@ def test_mpiexec_takes_what_the_script_gives_it(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("walltime" not in inspect.signature(cli.run).parameters, reason="twin run has no --walltime yet")
 def test_a_run_told_to_end_by_the_scheduler_goes_on_in_the_next_job_and_ends_in_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
