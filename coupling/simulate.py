@@ -110,8 +110,8 @@ def simulate(
     """
     import xarray
 
+    (scheme or Jacobi()).check(Wiring(twin))  # before anything runs
     if states is None:  # a first look ends the start: what is perturbed at t0 is perturbed in time
-        Wiring(twin)
         states = advance(
             twin, start(twin, members=members, seed=seed), t0=t0, t1=t0, sample=(), time_units=time_units
         ).states

@@ -182,6 +182,13 @@ def _closure() -> Simulator:
     return Closure(patch, law=LinearLaw.hold(courses), horizon=horizon)
 
 
+def _capture() -> Simulator:
+    """Few trajectories: the contract does not ask how exact it is."""
+    from simulators.molecular import CaptureSimulator
+
+    return CaptureSimulator(radius_um=np.linspace(5.0, 15.0, MEMBERS), free=1e5, trajectories=256)
+
+
 def _emulator() -> Simulator:
     """The latent neural ODE of an emulator, untrained: the contract does not ask that it is right."""
     import occupancy
@@ -218,6 +225,7 @@ CASES: list[Case] = [
         for engine in ("RoadRunner", "ensemble")
     ),
     Case("association, Brownian dynamics", _association, t0=0.0, t1=10.0, seeded=True),
+    Case("capture by a cell, Brownian dynamics", _capture, t0=0.0, t1=10.0, inputs={"free": 5e5}, seeded=True),
     Case("receptors, cached", _cached, t0=-10.0, t1=10.0, inputs={"L": 10.0}, seeded=True),
     Case("receptors, closure", _closure, t0=-10.0, t1=10.0, inputs={"L": 10.0}, seeded=True),
     Case(

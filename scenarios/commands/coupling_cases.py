@@ -183,3 +183,56 @@ def _reference() -> Floats:
 
 def _doses(simulator: str) -> list[Perturbation]:
     return [Perturbation(0.0, f"{simulator}.EGF_level", 5.0), Perturbation(60.0, f"{simulator}.METinh_uM", 0.1)]
+
+
+RECEPTORS, ARRIVAL_1_M_S = 5e5, 4.0e-15 * np.pi * 6.02214076e23 * 100.0 * 10.0
+"""Free receptors at the start, and Smoluchowski's 4πDa of a ligand of 100 µm²/s and a cell of 10 µm radius [1/(M s)]."""
+
+KON_1_M_S = 1e7
+
+_BINDING = """
+R = 5e5; RL = 0; L = 1; koff = 0.1; kon = 0.6; escape = 1
+binds: R -> RL; kon*L*R - koff*escape*RL
+"""
+_UNITS = {"kon": "1/(nM min)", "koff": "1/min", "L": "nM"}
+
+
+@cache
+def captured() -> Twin:
+    """A cell in 1 nM of ligand: its free receptors go to Brownian dynamics, which returns how fast they bind and let go."""
+    from simulators.molecular import CaptureSimulator
+    from simulators.reaction import EnsembleEngine, ReactionSimulator
+
+    cell = EnsembleEngine(_BINDING, readouts=["R", "RL"], units=_UNITS, time_units="min")
+    return Twin(
+        {
+            "surface": CaptureSimulator(radius_um=10.0, diffusion_um2_s=100.0, kon_1_M_s=KON_1_M_S),
+            "cell": ReactionSimulator(cell, inputs=["kon", "escape"]),
+        },
+        (
+            Conduit("cell.R", "surface.free"),
+            Conduit("surface.kon_eff", "cell.kon"),
+            Conduit("surface.escape", "cell.escape"),
+        ),
+    )
+
+
+def captured_by_formula() -> Twin:
+    """The same cell with the formula of Berg & Purcell 1977 in its rates."""
+    from simulators.reaction import EnsembleEngine, ReactionSimulator
+
+    left = f"1/(1 + R*{KON_1_M_S!r}/{ARRIVAL_1_M_S!r})"
+    model = _BINDING.replace("kon = 0.6; escape = 1", f"kon := 0.6*{left}; escape := {left}")
+    return Twin(
+        {"cell": ReactionSimulator(EnsembleEngine(model, readouts=["R", "RL"], units=_UNITS, time_units="min"))}
+    )
+
+
+CAPTURE_LOOKS_MIN = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+def capture(scheme: Any, windows: Any) -> tuple[Any, Floats]:
+    """The cell coupled to Brownian dynamics, and bound receptors by the formula `[T]`."""
+    run: dict[str, Any] = {"members": ONE, "t0": 0.0, "t1": 16.0, "sample": CAPTURE_LOOKS_MIN, "seed": 1}
+    exact = simulate(captured_by_formula(), **run)["cell.RL"].values[0]
+    return simulate(captured(), **run, scheme=scheme, windows=windows), exact

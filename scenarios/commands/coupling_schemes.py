@@ -7,7 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from coupling import AdaptiveWindows, Aitken, FixedWindows, GaussSeidel, Jacobi, QuasiNewton, Strang, WaveformRelaxation
-from scenarios.commands.coupling_cases import Tube, split_cell, swing_error
+from scenarios.commands.coupling_cases import (
+    ARRIVAL_1_M_S,
+    KON_1_M_S,
+    ONE,
+    RECEPTORS,
+    Tube,
+    capture,
+    captured,
+    split_cell,
+    swing_error,
+)
 
 
 def lines() -> Iterator[str]:
@@ -17,6 +27,8 @@ def lines() -> Iterator[str]:
     yield from _tube()
     yield ""
     yield from _split()
+    yield ""
+    yield from _capture()
 
 
 def _orders() -> Iterator[str]:
@@ -73,6 +85,25 @@ def _split() -> Iterator[str]:
             f"  {type(scheme).__name__:18} {_said(windows):28} {error:.1e}  windows {int(found['coupling_windows'][0])}, "
             f"tries thrown away {int(found['coupling_rejected'][0])}"
         )
+
+
+def _capture() -> Iterator[str]:
+    yield "Cell coupled to Brownian dynamics (OpenMM): 5e5 receptors of 1e7 1/(M s), ligand 1 nM, against Berg & Purcell's formula"
+    for scheme, windows in (
+        (Jacobi(), FixedWindows(1.0)),
+        (WaveformRelaxation(1e-6, degree=1), FixedWindows(1.0)),
+        (WaveformRelaxation(1e-6, degree=1), FixedWindows(0.25)),
+    ):
+        found, exact = capture(scheme, windows)
+        error = float(np.abs(found["cell.RL"].values[0] / exact - 1.0).max())
+        yield f"  {type(scheme).__name__:18} {_said(windows):12} bound receptors off by at most {100 * error:.2f} %"
+    surface = captured().simulators["surface"]
+    _, said = surface.step(surface.init(members=ONE, seed=1), {"free": np.array([RECEPTORS])}, t0=0.0, t1=0.0)
+    formula = 1.0 / (1.0 + RECEPTORS * KON_1_M_S / ARRIVAL_1_M_S)
+    yield (
+        f"  effective kon of 5e5 free receptors: {said['kon_eff'][0, 0] / KON_1_M_S:.4f} of kon, escape "
+        f"{said['escape'][0, 0]:.4f} ± {said['sigma_escape'][0, 0]:.4f}; the formula says {formula:.4f}"
+    )
 
 
 def _said(windows: FixedWindows | AdaptiveWindows) -> str:
