@@ -56,14 +56,24 @@ def refuse_restless(network: Network) -> None:
             )
 
 
+Laws = tuple[Floats, NDArray[np.intp]]
+"""Weights `[L, S]` and the states whose rates they replace `[L]`."""
+
+
 def conserved(
-    network: Network, x: Floats, p: Floats, time: float, speed: Floats | None = None
-) -> tuple[Floats, NDArray[np.intp]]:
+    network: Network,
+    x: Floats,
+    p: Floats,
+    time: float,
+    speed: Floats | None = None,
+    known: dict[tuple[bytes, bytes], Laws] | None = None,
+) -> Laws:
     """Weights `[L, S]` of sums that no reaction changes, and for each a state whose rate it replaces `[L]`.
 
     Args:
         speed: how fast each state is `[S]`: rates of the fastest are replaced, since rounding in them would hide what slow
             reactions do; None: any.
+        known: laws found before, of members with the same stoichiometry; read and written.
     """
     S = len(network.states)
     place = {name: i for i, name in enumerate(network.state_names)}
@@ -71,8 +81,13 @@ def conserved(
     fixed = {network.symbols[name] for name in network.constant_names}
     columns: list[Floats] = []
     moved: set[int] = set()
-    nodes = list({node for reaction in network.reactions for node in reaction.changes.values()})
-    values = dict(zip(nodes, network.evaluate(nodes, x[:1], p[:1], time)[0], strict=True))
+    order = np.arange(S) if speed is None else np.argsort(speed, kind="stable")
+    nodes = sorted({node for reaction in network.reactions for node in reaction.changes.values()})
+    numbers = network.evaluate(nodes, x[:1], p[:1], time)[0]
+    known, key = {} if known is None else known, (numbers.tobytes(), order.tobytes())
+    if key in known:
+        return known[key]
+    values = dict(zip(nodes, numbers, strict=True))
     for reaction in network.reactions:
         column = np.zeros(S)
         for name, node in reaction.changes.items():
@@ -80,7 +95,7 @@ def conserved(
                 continue
             moved.add(place[name])
             if not graph.reads(node) <= fixed:
-                return np.zeros((0, S)), np.zeros(0, dtype=np.intp)
+                return known.setdefault(key, (np.zeros((0, S)), np.zeros(0, dtype=np.intp)))
             column[place[name]] = values[node]
         columns.append(column)
     unit = np.eye(S)
@@ -89,11 +104,10 @@ def conserved(
         if i not in moved and state.rate != zero:
             columns.append(unit[i])  # moved by a rate rule: never part of a sum
     rows = np.unique(np.array(columns).reshape(len(columns), S), axis=0)
-    order = np.arange(S) if speed is None else np.argsort(speed, kind="stable")
     laws, replaced = _left_null(rows[:, order])
     found = np.zeros_like(laws)
     found[:, order] = laws
-    return found, order[replaced]
+    return known.setdefault(key, (found, order[replaced]))
 
 
 def _left_null(rows: Floats) -> tuple[Floats, NDArray[np.intp]]:
@@ -131,12 +145,13 @@ def steady(
     M = len(x)
     found = np.full_like(x, np.nan)
     by, status = np.zeros(M, dtype=np.int8), np.full(M, Status.NOT_SETTLED, dtype=np.int8)
+    known: dict[tuple[bytes, bytes], Laws] = {}
     for m in range(M):
         some = slice(m, m + 1)
         if not np.isfinite(x[m]).all():
             status[m] = Status.NOT_FINITE
             continue
-        newton = _Newton(course, x[some], p[some], time, floor[m])
+        newton = _Newton(course, x[some], p[some], time, floor[m], known)
         if method != "integration":
             settled = newton.run(x[some])
             if settled is not None:
@@ -152,11 +167,15 @@ def steady(
 class _Newton:
     """Newton's method for one member: rates are 0, and sums that reactions conserve are what the start gave."""
 
-    def __init__(self, course: Course, x: Floats, p: Floats, time: float, floor: Floats) -> None:
+    def __init__(
+        self, course: Course, x: Floats, p: Floats, time: float, floor: Floats, known: dict[tuple[bytes, bytes], Laws]
+    ) -> None:
         self._course, self._p, self._time, self.floor = course, p, time, floor
         _, jacobian = course.rates(x, p, time)
         speed = np.abs(np.diagonal(jacobian[0]))
-        self._laws, self._replaced = conserved(course.network, x, p, time, np.where(np.isfinite(speed), speed, np.inf))
+        with np.errstate(divide="ignore"):  # decades are enough: members then share their order, and their laws
+            decade = np.floor(np.log10(np.where(np.isfinite(speed), speed, np.inf)))
+        self._laws, self._replaced = conserved(course.network, x, p, time, decade, known)
         self._sums = x[0] @ self._laws.T
 
     def run(self, start: Floats) -> Floats | None:
