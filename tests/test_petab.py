@@ -265,3 +265,13 @@ def test_model_of_a_problem_has_its_nominal_parameters(tmp_path: Path, engine: s
     data = model.simulate([0.0, 2.0], select=["R", "kin"], engine=engine)
     assert data["kin"].values[0, 0] == KIN  # 9 in the file
     assert data["R"].values[0, 1] == pytest.approx(course(3.0, KIN / KOUT, 2.0), rel=1e-5)
+
+
+def test_steady_states_of_members_do_not_depend_on_each_other(tmp_path: Path) -> None:
+    """They share runs of the integrator."""
+    model = ReactionModel.read(written(tmp_path))
+    many = np.geomspace(1e-3, 1e3, 9)
+    together = model.steady_state(parameters={"kout": many}, method="integration")["R"].values
+    alone = [model.steady_state(parameters={"kout": k}, method="integration")["R"].values[0] for k in many]
+    assert together.tolist() == alone
+    np.testing.assert_allclose(together, KIN / many, rtol=1e-6)

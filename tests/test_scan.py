@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpc import Journal
 from scenarios.cli import main
 from scenarios.result import read
 from scenarios.scan import Scan, spread_of
@@ -181,3 +182,19 @@ def test_commands_of_the_page_run_as_they_stand(
     assert data["time"].attrs["units"] == "min"
     jump = data["S"].values[np.diff(data["R"].isel(time=-1).values).argmax() + np.array([0, 1])]
     assert 6.9 < jump[0] < jump[1] < 8.2
+
+
+def test_resumed_scan_takes_what_is_finished(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As if a run had been stopped after its first block: its journal holds that block."""
+    options = [str(model), "--scan", "k=0.1:10:90:log", "--times", "0:4:3", "--processes", "1"]
+    assert main(["run", *options, "--out", "whole.zarr"]) == 0
+    scan = Scan(model, (ScanAxis.parse("k=0.1:10:90:log"),), (0.0, 2.0, 4.0))
+    Path("results").mkdir()
+    with Journal(Path("results/.decay.zarr.journal"), {k: str(v) for k, v in scan.provenance.items()}) as journal:
+        journal.append(scan.keys[0], scan.runner()(scan.tasks[0]))
+    assert main(["run", *options]) == 2
+    assert "is not finished" in capsys.readouterr().err
+    assert main(["run", *options, "--resume"]) == 0
+    assert "going on after 1 finished task" in capsys.readouterr().out
+    whole, resumed = read(Path("whole.zarr")), read(Path("results/decay.zarr"))
+    assert whole.identical(resumed.assign_attrs(whole.attrs))
