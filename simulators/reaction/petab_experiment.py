@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from simulators.reaction.petab import Content, PetabProblem
 
 _DIMENSIONS = ("member", "time")
+_FAR = 100.0
+"""Of the last measured time: how long cells settle before anybody asks whether they have."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Experiments:
         given = self._joined([self._given(content or ()) for content in different])
         reads = [*states, *dict.fromkeys(self.size_of[n] for n in states if n in self.size_of)]
         data = self._held.steady_state(
-            parameters=given, select=reads, members=M * len(different), method="integration", atol=self.how["atol"],
+            parameters=given, initial=self._far(given, states, reads, M * len(different)), select=reads, members=M * len(different), method="integration", atol=self.how["atol"],
             threads=self.how["threads"],
         )  # fmt: skip
         place = [different.index(experiment.settle) for experiment in group]
@@ -138,6 +140,20 @@ class Experiments:
         found = {n: self._as_read(data, n)[rows] for n in states if n not in set_anew}
         status = np.asarray(data["status"].values, dtype=np.int8)[rows]
         return found, status, np.asarray(data["found_by"].values, dtype=np.int8)[rows]
+
+    def _far(
+        self, given: Mapping[str, Floats], states: Sequence[str], reads: Sequence[str], members: int
+    ) -> dict[str, Floats]:
+        """States a long way on: there all members get together, much faster than one by one in search of a steady state."""
+        end = _FAR * max(self.problem.ends.values(), default=0.0)
+        if not end > 0.0 or not states:
+            return {}
+        data = self._held.simulate(
+            [0.0, end], parameters=given, select=reads, members=members, rtol=1e-6, atol=self.how["atol"],
+            threads=self.how["threads"],
+        )  # fmt: skip
+        found = {n: self._as_read(data, n)[:, -1] for n in states}
+        return found if all(np.isfinite(values).all() for values in found.values()) else {}
 
     @cached_property
     def _held(self) -> ReactionModel:
