@@ -83,7 +83,8 @@ class AdaptiveWindows:
             window = Window(time, until, sample=tuple(look for look in looks if last or look < until))
             taken = take(at, window)
             error, scales = self._error(taken, at.memory)
-            fine = bool(taken.converged.all()) and error <= 1.0
+            lost = math.isnan(error) and math.isnan(before)  # a member that has failed is led to the end in peace
+            fine = bool(taken.converged.all()) and (error <= 1.0 or lost)
             if not fine and until - time > least * (1 + 1e-9):
                 share = _SAFETY * error ** (-1.0 / scheme.defect_order) if taken.converged.all() else 0.5
                 length = max(least, (until - time) * min(max(share, _SHRINK), 0.9) if not math.isnan(error) else least)
@@ -96,12 +97,13 @@ class AdaptiveWindows:
                     window,
                     cure=f"let windows become shorter than {self.smallest:g}, take another acceleration",
                 )
-            grown = (until - time) * self._growth(error, before, scheme.defect_order)
-            length = (
-                max(length, grown) if until - time < length * (1 - 1e-9) else grown
-            )  # one cut by an end tells little
-            length = min(max(length, least), self.largest or math.inf)
-            before = 1.0 if math.isnan(error) else max(error, 1e-4)
+            if math.isnan(error):
+                length, before = self.largest or math.inf, math.nan
+            else:
+                grown = (until - time) * self._growth(error, before, scheme.defect_order)
+                cut = until - time < length * (1 - 1e-9)  # a window cut short by an end says little of the next
+                length = min(max(length, grown, least) if cut else max(grown, least), self.largest or math.inf)
+                before = max(error, 1e-4)
             memory: Memory = {
                 **taken.standing.memory, _LENGTH: np.array([length]), _ERROR: np.array([before]), _SCALES: scales[None],
             }  # fmt: skip
@@ -127,8 +129,6 @@ class AdaptiveWindows:
         return float((defects / (self.tolerance * floor)).max(initial=0.0)), scales
 
     def _growth(self, error: float, before: float, order: int) -> float:
-        if math.isnan(error):
-            return 1.0
         error = max(error, 1e-4)
         share = _SAFETY * error ** (-0.7 / order) * before ** (0.4 / order)
         return min(max(share, _SHRINK), _GROW)

@@ -313,3 +313,20 @@ def test_the_result_says_how_it_was_coupled() -> None:
     plain = simulate(Twin({"c": Constants({"k": ("1/h", 1.0)})}), members=ONE, t0=0.0, t1=1.0, sample=[1.0])
     assert set(plain.coords) == {"member", "time"}
     assert not plain.attrs
+
+
+def test_a_member_that_fails_is_nan_and_takes_no_endless_windows() -> None:
+    """A' = A² blows up at 1 / A(0) = 0.5 min in member 1; the others follow 1 / (1/A(0) - t), adaptive windows or not."""
+    from simulators.reaction import ReactionSimulator
+
+    begun = np.array([0.1, 2.0, 0.2])
+    source = ReactionSimulator("A = 0; J: -> A; A^2", readouts=["A"], member_parameters={"A": begun}, time_units="min")
+    sink = ReactionSimulator("x = 0; v = 0; J: -> x; v", readouts=["x"], inputs=["v"], time_units="min")
+    twin = Twin({"source": source, "sink": sink}, (Conduit("source.A", "sink.v"),))
+    found = simulate(
+        twin, members=np.arange(3), t0=0.0, t1=1.0, sample=[0.25, 1.0], scheme=WaveformRelaxation(),
+        windows=AdaptiveWindows(1e-3, smallest=1e-4),
+    )  # fmt: skip
+    assert np.isnan(found["source.A"][1, 1])
+    assert_allclose(found["sink.x"][[0, 2], 1], -np.log(1.0 - begun[[0, 2]]), rtol=1e-5)
+    assert int(found["coupling_windows"][1]) < 200

@@ -94,11 +94,15 @@ def coupling(
 
 
 @app.command()
-def schemes() -> None:
+def schemes(
+    figure: Annotated[Path | None, typer.Option(help="Draw error over length of windows into this PNG or SVG.")] = None,
+) -> None:
     """How exact each coupling scheme is and what it costs, on twins whose course is known."""
-    from scenarios.commands.coupling_schemes import lines
+    from scenarios.commands import coupling_schemes
 
-    for line in lines():
+    if figure is not None:
+        coupling_schemes.figure(figure)
+    for line in coupling_schemes.lines():
         print(line, flush=True)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,17 +33,24 @@ def lines() -> Iterator[str]:
     yield from _capture()
 
 
-def _orders() -> Iterator[str]:
-    yield "Two masses and springs, cut in two: largest error within 1 s [m] at three lengths of windows, and observed order"
-    looks = np.linspace(0.0, 1.0, 17)
-    for name, scheme, length in (
+def _schemes() -> tuple[tuple[str, Any, float], ...]:
+    """Name, scheme, and the longest windows [s] in which masses and springs are coupled by it."""
+    return (
         ("Jacobi", Jacobi(), 1 / 128),
         ("Gauss-Seidel", GaussSeidel(["left", "right"]), 1 / 128),
         ("Strang", Strang(), 1 / 64),
         ("waveform, degree 1", WaveformRelaxation(1e-11, degree=1), 1 / 64),
         ("waveform, degree 3", WaveformRelaxation(1e-11), 1 / 16),
-    ):
-        found = [swing_error(scheme, FixedWindows(length / 2**i), looks) for i in range(3)]
+    )
+
+
+_LOOKS = np.linspace(0.0, 1.0, 17)
+
+
+def _orders() -> Iterator[str]:
+    yield "Two masses and springs, cut in two: largest error within 1 s [m] at three lengths of windows, and observed order"
+    for name, scheme, length in _schemes():
+        found = [swing_error(scheme, FixedWindows(length / 2**i), _LOOKS) for i in range(3)]
         errors = [error for error, _ in found]
         per_window = int(found[1][1]["coupling_iterations"][0]) / int(found[1][1]["coupling_windows"][0])
         yield (
@@ -49,6 +58,25 @@ def _orders() -> Iterator[str]:
             + ", ".join(f"{error:.2e}" for error in errors)
             + f"  order {np.log2(errors[1] / errors[2]):.2f}  {per_window:.1f} iterations a window"
         )
+
+
+def figure(path: Path) -> None:
+    """Draw the errors of masses and springs over the length of windows, for all schemes."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(6.0, 4.0), layout="constrained")
+    axes = drawn.subplots()
+    for name, scheme, length in _schemes():
+        lengths = [length / 2**i for i in range(4)]
+        axes.loglog(lengths, [swing_error(scheme, FixedWindows(dt), _LOOKS)[0] for dt in lengths], "o-", label=name)
+    axes.set(
+        xlabel="length of windows [s]",
+        ylabel="largest error within 1 s [m]",
+        title="Two masses and springs, cut in two",
+    )
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend()
+    drawn.savefig(path, dpi=120)
 
 
 def _tube() -> Iterator[str]:
