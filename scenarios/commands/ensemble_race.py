@@ -102,6 +102,7 @@ def _measure(
             report(f"  reference  rtol {rtol:.0e} atol {atol:.0e}: {lap.seconds / checked:.3g} s per member")
             break
         report(f"  reference  rtol {rtol:.0e} atol {atol:.0e}: RoadRunner does not finish")
+        keep()
     found["reference_members"] = int(fine.sum())
 
     def laps(lane: Lane, rtols: Sequence[float], count: int) -> list[dict[str, Any]]:
