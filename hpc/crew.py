@@ -7,6 +7,7 @@ held when it died is given to others; ranks that answered to it then answer to w
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -179,6 +180,7 @@ class Crew:
             self._below = {head: tuple(one for one in group if one != rank) for head, group in self._below.items()}
             self._count()
             return
+        print(f"rank {rank} has died; its tasks go to others.", file=sys.stderr, flush=True)
         self._told.discard(rank)
         for orphan in self._below.pop(rank):
             if orphan not in self._post.lost:

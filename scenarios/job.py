@@ -50,6 +50,7 @@ R = TypeVar("R")
 
 DONE, SET_ASIDE = 0, 3
 _LAST_BREATH_S = 5.0
+_MOST_TOLD = 200  # of what was set aside, in the result; the log has all
 
 
 def run(
@@ -366,6 +367,7 @@ class _Run:
                 "kakehashi_version": twin.__version__,
                 **result.provenance(self.scenario),
                 **self._run_attributes(),
+                **({"set_aside": json.dumps(self.set_aside[:_MOST_TOLD])} if self.set_aside else {}),
             }
         )
         with self.progress.stage("report", "result and page") as stage:

@@ -101,5 +101,5 @@ def lost(task: CellTask, scenario: Scenario, failure: TaskFailure, arms: Sequenc
     status = np.full(shape, LOST if failure.error_type == SET_ASIDE else BROKE, dtype=np.int8)
     values = np.full((*shape, len(scenario.sample_times), len(scenario.readouts)), np.nan)
     named = f"arm {arms[task.arms[0]].name!r}" + (f" and {len(task.arms) - 1} more" if len(task.arms) > 1 else "")
-    text = f"{named}, members {task.first} … {task.last - 1}: {failure}"
+    text = f"{named}, members {task.first} … {task.last - 1} drawn from seed {scenario.seed}: {failure}"
     return CellCourses(values, status, np.zeros_like(status), (text,))

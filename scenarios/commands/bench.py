@@ -239,3 +239,21 @@ def step(
     from scenarios.commands import ensemble_race
 
     print("\n".join(ensemble_race.steps(models, members, rtol)))
+
+
+@app.command()
+def faults(
+    kills: Annotated[int, typer.Option(min=1, help="How many runs lose a rank, each rank in turn.")] = 50,
+    writes: Annotated[int, typer.Option(min=1, help="How often a process is killed that writes checkpoints.")] = 100,
+    members: Annotated[int, typer.Option(min=1, help="Cells per line of those runs: how long they take.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
+    json: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
+) -> None:
+    """What a run outlives: killed ranks (rank 0 as well), kills while a checkpoint is written, full disks, flipped bits."""
+    from scenarios.commands import fault_table
+
+    found = fault_table.run(kills=kills, writes=writes, members=members, seed=seed, say=print)
+    if json is not None:
+        fault_table.write(json, found)
+    if not found["passed"]:
+        raise typer.Exit(1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from scenarios.report.contents import Contents
-from scenarios.report.markup import Markup, element
+from scenarios.report.markup import Markup, element, join
 from scenarios.report.number import NONE, SPACE, count, percent, significant
 from scenarios.report.section import Section, definitions, folded, paragraph
 from scenarios.report.table import Cell, Column, table
@@ -155,4 +155,22 @@ def set_aside(contents: Contents) -> Markup | None:
     where = [arm.name for arm in contents.arms if aside[arm.index].any()]
     listed = ", ".join(where[:5]) + (f" and {len(where) - 5} more arms" if len(where) > 5 else "")
     text = f"{int(aside.sum())} of {aside.size} simulations were set aside ({why}) and enter no number on this page: {listed}."
-    return element("p", element("strong", "Not complete. "), text, class_="notice", role="note")
+    notice = element("p", element("strong", "Not complete. "), text, class_="notice", role="note")
+    told = contents.data("set_aside") or []
+    if not told:
+        return notice
+    return join(
+        (
+            notice,
+            folded(
+                "What was set aside, with its inputs and why",
+                table(
+                    [Column("Set aside")],
+                    [[one] for one in told],
+                    caption="As the log says it",
+                    id="set-aside",
+                    sortable=False,
+                ),
+            ),
+        )
+    )
