@@ -144,9 +144,11 @@ def _run_scenario(scenario: str, given: dict[str, Any], *, overwrite: bool, resu
     from scenarios.scenario import Scenario
 
     walltime_s = None if given["--walltime"] is None else seconds_of(given["--walltime"])
-    asked = Scenario.load(scenario).with_changes(members=given["--members"], seed=given["--seed"])
 
     from scenarios import job
+
+    def asked() -> Scenario:
+        return Scenario.load(scenario).with_changes(members=given["--members"], seed=given["--seed"])
 
     return job.run(
         asked, out=given["--out"], overwrite=overwrite, resume=resume, dry_run=dry_run, processes=given["--processes"],

@@ -34,6 +34,7 @@ from scenarios.emulation import answers, emulator_card
 from scenarios.evidence import evidence
 from scenarios.place import Place
 from scenarios.progress import Progress
+from scenarios.scenario import Scenario
 from scenarios.statement import statement
 from scenarios.tasks import EMULATOR, CellCourses, CellTask, cut, lost
 from scenarios.variance_split import Design, design_removed, split
@@ -42,7 +43,6 @@ from twin.errors import InputError, SimulationError, UnsupportedFeature
 if TYPE_CHECKING:
     import xarray
 
-    from scenarios.scenario import Scenario
     from surrogates.emulator_card import EmulatorCard
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ _MOST_TOLD = 200  # of what was set aside, in the result; the log has all
 
 
 def run(
-    scenario: Scenario,
+    scenario: Scenario | Callable[[], Scenario],
     *,
     out: Path | None = None,
     overwrite: bool = False,
@@ -68,7 +68,7 @@ def run(
     """Run a scenario; returns the exit code: 0 done, 3 done but some tasks set aside.
 
     Args:
-        scenario: what was asked.
+        scenario: what was asked, or what reads it: then the root alone does, and not every rank.
         out: the result's path; None: ``results/NAME.zarr``.
         overwrite: a result that is there may be replaced.
         resume: go on with a run that was stopped.
@@ -87,6 +87,8 @@ def run(
         executor.serve()
         if not executor.is_root:
             return DONE
+        if not isinstance(scenario, Scenario):
+            scenario = scenario()
         place = Place.of(scenario, out)
         if executor.took_over and _begun(scenario, place):
             overwrite, resume = False, True
