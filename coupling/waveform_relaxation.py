@@ -168,12 +168,12 @@ class _Iteration:
             said = self._flat([self._bridged(link, outputs[link.source], self._nodes[1:]) for link in self._torn])
             converged, residuals = self._measured(x, said)
             done |= converged
+            if session is None:  # also where nothing is left to do: what a member remembers depends on no other member
+                session = scheme.acceleration.begin(self._at.memory, self._weights(said))
             if done.all() or int(iterations.max()) >= scheme.max_iterations:
                 break
-            if session is None:
-                session = scheme.acceleration.begin(self._at.memory, self._weights(said))
             x = self._bound(session.next(x, said, ~done), keep=done, old=x)
-        memory = self._at.memory if session is None else {**self._at.memory, **session.memory(done)}
+        memory = {**self._at.memory, **session.memory(done)} if self._torn else self._at.memory
         return self._taken(states, outputs, signals, memory, iterations, residuals, done)
 
     def _crossed(self, x: Floats) -> tuple[dict[str, State], dict[str, Values], dict[Link, Signal]]:
