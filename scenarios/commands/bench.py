@@ -257,3 +257,25 @@ def faults(
         fault_table.write(json, found)
     if not found["passed"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def sensitivities(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="As those of `twin bench ensemble`.")],
+    json: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
+    members: Annotated[int, typer.Option(min=1, help="How many are integrated.")] = 64,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance; the absolute one is 1e-3 of it.")] = 1e-6,
+    most: Annotated[int, typer.Option("--parameters", min=0, help="Most parameters.")] = 1000,
+    initial: Annotated[int, typer.Option(min=0, help="Most initial values.")] = 13,
+    check: Annotated[bool, typer.Option(help="Compare with tighter runs and with differences.")] = True,
+    repeats: Annotated[int, typer.Option(min=1, help="Laps of which the fastest counts.")] = 3,
+) -> None:
+    """What all sensitivities cost beside plain simulations at equal tolerance, and whether differences agree."""
+    from scenarios.commands import ensemble_race, sensitivity_cost
+
+    print(sensitivity_cost.HEAD)
+    found = sensitivity_cost.run(
+        models, members=members, rtol=rtol, most=most, initial=initial, check=check, repeats=repeats
+    )
+    if json is not None:
+        ensemble_race.write(json, found)

@@ -132,17 +132,17 @@ def _write_gather(
 
 
 def _write_wrong(
-    w: _Writer, out: Any, error: Any, end: Any, peak: Any, floor: Any, scale: Any, rtol: Any, rows: Any
+    w: _Writer, out: Any, error: Any, end: Any, peak: Any, floor: Any, scale: Any, more: Any, rtol: Any, rows: Any
 ) -> None:
     total = cgutils.alloca_once(w.b, w.kind)
     w.b.store(w.constant(0.0), total)
-    scaled, relative = w.vector(scale), w.splat(rtol)
+    scaled, relative, own = w.vector(scale), w.splat(rtol), w.vector(more)
     with cgutils.for_range(w.b, rows) as row:
         e, then = w.vector(w.at(error, row.index)), w.vector(w.at(end, row.index))
         w.store(w.b.fadd(then, e), w.at(end, row.index))
         size = w.greater(w.call("fabs", w.b.fadd(then, e)), w.vector(w.at(peak, row.index)))
         allowed = w.b.fmul(w.splat(w.number(w.at(floor, row.index, 8), _DOUBLE)), scaled)
-        allowed = w.call("fmuladd", relative, size, allowed)
+        allowed = w.call("fmuladd", relative, w.b.fadd(size, own), allowed)
         still = w.b.fcmp_ordered("==", e, w.constant(0.0))  # 0/0 where a column is nothing altogether
         ratio = w.b.select(still, w.constant(0.0), w.b.fdiv(e, allowed))
         w.b.store(w.call("fmuladd", ratio, ratio, w.b.load(total)), total)
@@ -176,7 +176,7 @@ def _write_spread(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, 
 
 _mix_16, _mix_8, _mix_4 = (_operation(w, "iiiiiiiii", _write_mix) for w in WIDTHS)
 _gather_16, _gather_8, _gather_4 = (_operation(w, "iiiiiiii", _write_gather) for w in WIDTHS)
-_wrong_16, _wrong_8, _wrong_4 = (_operation(w, "iiiiiidi", _write_wrong) for w in WIDTHS)
+_wrong_16, _wrong_8, _wrong_4 = (_operation(w, "iiiiiiidi", _write_wrong) for w in WIDTHS)
 _advance_16, _advance_8, _advance_4 = (_operation(w, "iiii", _write_advance) for w in WIDTHS)
 _spread = _operation(LANES, "iiiiidi", _write_spread)
 
@@ -212,16 +212,17 @@ def gather(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def wrong(
-    width: int, out: int, error: int, end: int, peak: int, floor: int, scale: int, rtol: float, rows: int
+    width: int, out: int, error: int, end: int, peak: int, floor: int, scale: int, more: int, rtol: float, rows: int
 ) -> None:
-    """Sums over rows of (error / (floor × scale + rtol × greatest))², where `end` grows by the error and is not below
-    `peak` for what is the greatest; `floor` is a number of each row, `scale` one of each column."""
+    """Sums over rows of (error / (floor × scale + rtol × (greatest + more)))², where `end` grows by the error and is not below
+    `peak` for what is the greatest; `floor` is a number of each row,
+    `scale` and `more` are numbers of each column."""
     if width == 16:
-        _wrong_16(out, error, end, peak, floor, scale, rtol, rows)
+        _wrong_16(out, error, end, peak, floor, scale, more, rtol, rows)
     elif width == 8:
-        _wrong_8(out, error, end, peak, floor, scale, rtol, rows)
+        _wrong_8(out, error, end, peak, floor, scale, more, rtol, rows)
     else:
-        _wrong_4(out, error, end, peak, floor, scale, rtol, rows)
+        _wrong_4(out, error, end, peak, floor, scale, more, rtol, rows)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

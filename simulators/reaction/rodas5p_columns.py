@@ -49,14 +49,18 @@ from simulators.reaction.rodas5p import (
 from simulators.reaction.sensitive_program import Columns
 
 
+_OWN = 1e-3
+"""Absolute tolerance over the relative one, in shares of a column's greatest entry, where a column is measured by itself."""
+
+
 class Tangents(NamedTuple):
     """Sensitivities of the members.
 
     Attributes:
         s: rows of states, then of constants that move `[M, N, C]`; read and written.
         peak: the greatest that |s| of the states has been `[M, S, C]`; read and written.
-        scale: what turns the states' absolute tolerances into those of a column `[M, C]`; where it is 0, it is the greatest
-            that the column has been over the greatest that the state has been.
+        scale: what turns the states' absolute tolerances into those of a column `[M, C]`; where it is 0, they are as
+            those of the states, and 1e-3 × the relative tolerance × the greatest that an entry of the column has been.
         was: switches of a member that pauses, as they were before `[M, K]`; written.
     """
 
@@ -112,8 +116,7 @@ def integrate(
     # of each lane, tile by tile: where the columns are looked at (S), constants (A), where they are (S)
     rows = np.zeros((L, (2 * S + moved) * width))
     peak = np.zeros((L, S * width))
-    scale = np.zeros(WIDTHS[0])
-    greatest = np.zeros(L)
+    scale = np.zeros((2, WIDTHS[0]))
     stages = np.zeros(STAGES * S * width)
     shown = np.zeros(len(columns.read_rows) * width)
     weights, mixing = np.zeros(STAGES), np.zeros((STAGES, STAGES))
@@ -138,9 +141,6 @@ def integrate(
                 execute_lane(program.hoist, R, lane)
                 _turn(layout, program, R, lane)
                 _load(columns, S, tangents.s[m], tangents.peak[m], rows[lane], peak[lane])
-                greatest[lane] = 0.0
-                for i in range(S):
-                    greatest[lane] = max(greatest[lane], abs(members.x[m, i]))
                 while members.point[m] < points and times[members.point[m]] <= t[lane]:
                     _read(layout, program, R, lane, values, m, members.point[m])
                     _read_columns(columns, S, R, lane, rows[lane], shown, slopes, m, members.point[m])
@@ -234,7 +234,7 @@ def integrate(
             if size[lane] <= 1.0:
                 worst = _step(
                     columns, program.mass, packed[lane], factors[lane], mixing, inverse[lane], rows[lane], stages, peak[lane],
-                    members.floor[m], tangents.scale[m], greatest[lane], scale, rtol,
+                    members.floor[m], tangents.scale[m], scale, rtol,
                 )  # fmt: skip
                 if not worst <= size[lane]:  # also where it is not a number
                     size[lane] = worst
@@ -328,7 +328,6 @@ def integrate(
                 n = q * L + lane
                 x[n] = new[n]
                 finite = finite and np.isfinite(new[n])
-                greatest[lane] = max(greatest[lane], abs(new[n]))
             if not finite:
                 slopes[:, m, members.point[m] :, :] = np.nan
                 _fail(members, values, m, NOT_FINITE)
@@ -356,12 +355,12 @@ def integrate(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _step(columns, mass, packed, factors, mixing, inverse, rows, stages, peak, floor, given, greatest, scale, rtol):
+def _step(columns, mass, packed, factors, mixing, inverse, rows, stages, peak, floor, given, scale, rtol):
     """Take the columns of a member through a step; the greatest error of one of them, 1 being what is allowed.
 
     Args:
         packed, factors: scalars of each stage and of the step; see `Columns`.
-        given: as `Tangents.scale`; greatest: of the states so far. mixing, scale: for its own use.
+        given: as `Tangents.scale`. mixing, scale: for its own use.
         rows: of the member's tiles; u' ends as the columns at the end of the step. `stages` receives every k'.
     """
     S, moved = len(mass), len(columns.moved)
@@ -391,16 +390,16 @@ def _step(columns, mass, packed, factors, mixing, inverse, rows, stages, peak, f
             gather(width, here, here, scalars + i * packed.shape[1] * 8, u, products, S, terms, lu)
             gather(width, here, here, lu, here, columns.solve.ctypes.data, len(columns.solve), steps, lu)
         for c in range(width):
-            scale[c] = given[column + c]
-            if scale[c] == 0.0 and greatest > 0.0:
+            scale[0, c], scale[1, c] = given[column + c], 0.0
+            if scale[0, c] == 0.0:
                 found, first = 0.0, column * (2 * S + moved) + c
                 for q in range(S):
                     e = stages[(column * STAGES + (STAGES - 1) * width) * S + q * width + c]
                     found = max(found, peak[column * S + q * width + c], abs(rows[first + q * width] + e))
-                scale[c] = found / greatest
+                scale[0, c], scale[1, c] = 1.0, _OWN * found
         wrong(
             width, total, k + (STAGES - 1) * S * row, u, peak.ctypes.data + column * S * 8, floor.ctypes.data,
-            scale.ctypes.data, rtol, S,
+            scale[0].ctypes.data, scale[1].ctypes.data, rtol, S,
         )  # fmt: skip
         for c in range(width):
             found = np.sqrt(sums[c] / max(S, 1))

@@ -1,0 +1,199 @@
+"""`twin bench sensitivities`: what sensitivities cost beside plain simulations, and whether they are right.
+
+Cost: CPU time of all sensitivities over that of plain simulations of the same members at the same tolerances, in turns in
+one process. Error: greatest |found - reference| over time, in shares of the reference's greatest value, of each pair of
+species and quantity; the reference is a run at 1e-4 of the tolerance. Check: differences of plain simulations at two
+widths, each extrapolated; a pair is judged where the two agree to 1e-6 of its greatest value.
+
+Legend: `M` members, `T` times, `S` species, `C` quantities.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scenarios.commands.ensemble_race import FLOOR, machine
+from scenarios.commands.race_members import POINTS, Course, Settings, course
+
+_WIDTHS = (2e-2, 5e-3)
+_JUDGED = 1e-6
+_LEAST = 1e-9
+"""Sensitivities whose quantity times greatest value is less than this share of the species' own are not compared."""
+
+
+def quantities(track: Course, most: int) -> list[str]:
+    """Parameters, then species that start with something; no more than `most` of each, spread evenly."""
+    model, network = track.model, track.model.network
+    parameters = [n for n in model.parameters if network.observables[n].kind == "parameter"]
+    symbols = {network.starts.get(n, n) for n in model.species}
+    species = [n for n in model.species if network.starts.get(n, n) in symbols & {*network.state_names}]
+    return [*_spread(parameters, most), *_spread(species, most)]
+
+
+def _spread(names: Sequence[str], most: int) -> list[str]:
+    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(int))]
+
+
+def measure(
+    path: Path, *, members: int, rtol: float, most: int, initial: int, check: bool, repeats: int
+) -> dict[str, Any]:
+    """One model: see the module.
+
+    Args:
+        most: most parameters; initial: most initial values.
+        check: whether differences are taken too, of the first member.
+    """
+    track = course(path, Settings())
+    given, _, _ = track.start(members, Settings())
+    names = quantities(track, most)
+    parameters = [n for n in names if track.model.network.observables[n].kind != "species"]
+    wrt = [*parameters, *_spread([n for n in names if n not in set(parameters)], initial)]
+    times = np.linspace(0.0, track.end, POINTS)
+
+    def plain(rtol: float = rtol) -> Any:
+        return track.model.simulate(
+            times,
+            parameters=given,
+            select=track.model.species,
+            members=members,
+            rtol=rtol,
+            atol=rtol * FLOOR,
+            threads=1,
+        )
+
+    def sensitive(rtol: float = rtol) -> Any:
+        return track.model.sensitivities(
+            times, wrt=wrt, parameters=given, select=track.model.species, members=members, rtol=rtol, atol=rtol * FLOOR,
+            threads=1,
+        )  # fmt: skip
+
+    begun = time.process_time()
+    sensitive(0.1)
+    preparation = time.process_time() - begun
+    plain(0.1)
+    seconds, data = _in_turns((plain, sensitive), repeats)
+    found: dict[str, Any] = {
+        "model": track.path.stem.removeprefix("model_"), "condition": track.condition, "states": len(track.model.network.states),
+        "parameters": len(parameters), "initial_values": len(wrt) - len(parameters), "members": members, "rtol": rtol,
+        "atol": rtol * FLOOR, "preparation_s": preparation, "plain_ms": 1e3 * seconds[0] / members,
+        "sensitivities_ms": 1e3 * seconds[1] / members, "ratio": seconds[1] / seconds[0],
+        "failed_share": float((data["status"] != 0).mean()),
+    }  # fmt: skip
+    if check:
+        found |= _errors(_table(data, track), _table(sensitive(1e-4 * rtol), track), _values(data, track), given, wrt)
+        found |= _against_differences(track, {n: v[:1] for n, v in given.items()}, wrt, times, rtol)
+    return found
+
+
+def _in_turns(calls: Sequence[Callable[[], Any]], repeats: int) -> tuple[list[float], Any]:
+    best, last = [np.inf] * len(calls), None
+    for _ in range(repeats):
+        for i, call in enumerate(calls):
+            begun = time.process_time()
+            last = call()
+            best[i] = min(best[i], time.process_time() - begun)
+    return best, last
+
+
+def _table(data: Any, track: Course) -> np.ndarray:
+    """Sensitivities `[S, M, T, C]`."""
+    return np.stack([data[f"d {_name(n)}"].values for n in track.model.species])
+
+
+def _values(data: Any, track: Course) -> np.ndarray:
+    return np.stack([data[_name(n)].values for n in track.model.species])
+
+
+def _name(species: str) -> str:
+    return f"{species}_" if species in ("member", "time") else species
+
+
+def _errors(found: Any, reference: Any, values: Any, given: Mapping[str, Any], wrt: Sequence[str]) -> dict[str, Any]:
+    greatest = np.abs(reference).max(axis=2)  # [S, M, C]
+    sizes = np.ones((found.shape[1], len(wrt)))
+    for c, name in enumerate(wrt):
+        sizes[:, c] = np.abs(given.get(name, 1.0))
+    matters = greatest * sizes > _LEAST * np.abs(values).max(axis=2)[:, :, None]
+    with np.errstate(all="ignore"):
+        errors = (np.abs(found - reference).max(axis=2) / greatest)[matters & np.isfinite(greatest)]
+    return {"error": float(errors.max()), "error_median": float(np.median(errors))} if errors.size else {}
+
+
+def _against_differences(
+    track: Course, given: Mapping[str, Any], wrt: Sequence[str], times: Any, rtol: float
+) -> dict[str, Any]:
+    """The first member's sensitivities at 1e-3 of the tolerance beside differences."""
+    model, species = track.model, list(track.model.species)
+    tight = rtol * 1e-3
+    data = model.sensitivities(
+        times, wrt=wrt, parameters=given, select=species, rtol=tight, atol=tight * FLOOR, threads=1
+    )
+    found = _table(data, track)[:, 0]  # [S, T, C]
+    bases = {n: model.simulate(times[:1], select=[n], parameters=given, threads=1)[_name(n)].values[0, 0] for n in wrt}
+    moved = [n for n in wrt if bases[n] != 0.0]
+    sharp = max(tight * 1e-2, 1e-12)
+    slopes = np.empty((len(species), len(_WIDTHS), len(times), len(moved)))
+    moves = np.array([width * share for width in _WIDTHS for share in (1.0, -1.0, 0.5, -0.5)])
+    together = {n: np.repeat(v, len(moves)) for n, v in given.items()}
+    for c, name in enumerate(moved):
+        own = {name: bases[name] * (1.0 + moves)}
+        is_start = model.network.observables[name].kind == "species"
+        parameters, initial = (together, own) if is_start else ({**together, **own}, {})
+        shown = model.simulate(
+            times, parameters=parameters, initial=initial, select=species, rtol=sharp, atol=sharp * FLOOR, threads=1
+        )
+        parts = _values(shown, track).reshape(len(species), len(_WIDTHS), 4, len(times))
+        whole, half = parts[:, :, 0] - parts[:, :, 1], parts[:, :, 2] - parts[:, :, 3]
+        step = bases[name] * np.array(_WIDTHS)[None, :, None]
+        slopes[:, :, :, c] = (4 * half - whole / 2) / 3 / step
+    mine = found[:, :, [wrt.index(n) for n in moved]]
+    greatest = np.abs(slopes[:, 1]).max(axis=1)
+    with np.errstate(all="ignore"):
+        doubt = np.abs(slopes[:, 0] - slopes[:, 1]).max(axis=1) / greatest
+        error = np.abs(mine[:, None] - slopes).max(axis=2).min(axis=1) / greatest
+    judged = doubt <= _JUDGED
+    zero = ~mine.any(axis=1)
+    return {
+        "pairs": int(doubt.size), "pairs_judged": int(judged.sum()),
+        "difference": float(error[judged].max()) if judged.any() else None,
+        "false_zeros": int((zero & judged & (greatest > 0)).sum()),
+        "worst_pair": _pair(error, judged, species, moved),
+    }  # fmt: skip
+
+
+def _pair(error: Any, judged: Any, species: Sequence[str], names: Sequence[str]) -> list[str]:
+    s, c = np.unravel_index(np.argmax(np.where(judged, error, -1.0)), error.shape)
+    return [species[int(s)], names[int(c)]]
+
+
+def run(paths: Sequence[Path], *, report: Any = print, **settings: Any) -> dict[str, Any]:
+    """All models, one after the other; settings as of `measure`."""
+    found: dict[str, Any] = {"schema": 1, "machine": machine(), "models": []}
+    for path in paths:
+        found["models"].append(measure(path, **settings))
+        report(line(found["models"][-1]))
+    return found
+
+
+HEAD = (
+    f"{'model':26}{'states':>7}{'parameters':>11}{'initial':>8}{'ready s':>8}{'plain ms':>10}{'with ms':>9}{'ratio':>7}"
+    f"{'error':>9}{'differences':>12}{'judged':>14}{'false zeros':>12}"
+)
+
+
+def line(m: Mapping[str, Any]) -> str:
+    """One model in words."""
+    text = (
+        f"{m['model'][:25]:26}{m['states']:7}{m['parameters']:11}{m['initial_values']:8}{m['preparation_s']:8.2f}"
+        f"{m['plain_ms']:10.3f}{m['sensitivities_ms']:9.2f}{m['ratio']:7.1f}"
+    )
+    if "pairs" in m:
+        off = "none" if m["difference"] is None else f"{m['difference']:.1e}"
+        judged = f"{m['pairs_judged']}/{m['pairs']}"
+        text += f"{m.get('error', np.nan):9.1e}{off:>12}{judged:>14}{m['false_zeros']:12}"
+    return text
