@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from shared_data import shared
 
+from scenarios.commands.sensitivity_cost import measure
 from simulators.reaction import ReactionModel, Status
 from twin.errors import InputError, UnsupportedFeature
 
@@ -126,6 +127,28 @@ def test_switches_events_and_starts_agree_with_differences(text: str, wrt: list[
     agree(text, wrt)
 
 
+@pytest.mark.parametrize(
+    ("text", "wrt"),
+    [
+        ("x' = -k*y; 0 = a*y^3 + y - x; var y; x = 2; y = 1; k = 0.7; a = 1.3", ["k", "a", "x"]),
+        (
+            "x' = piecewise(-k*y, y > c, -0.2*y); 0 = a*y^3 + y - x; var y; x = 2; y = 1; k = 0.7; a = 1.3; c = 0.6",
+            ["k", "a", "c"],
+        ),
+        (
+            "x' = -k*y; 0 = a*y^3 + y*piecewise(1, time < p, 2) - x; var y; x = 2; y = 1; k = 0.7; a = 1.3; p = 1.6",
+            ["k", "p"],
+        ),
+        (
+            "x' = -k*y; 0 = a*y^3 + y - x; var y; x = 2; y = 1; k = 0.7; a = 1.3; c = 0.6; at (y < c): x = x + 1 + y",
+            ["k", "a", "c"],
+        ),
+    ],
+)
+def test_algebraic_states_stay_where_their_rules_hold_them(text: str, wrt: list[str]) -> None:
+    agree(text, wrt, tolerance=3e-5)  # differences of states that are solved for to 1e-10 only
+
+
 def test_amounts_are_given_and_returned_where_amounts_are_asked_for() -> None:
     text = "compartment c; c = 2; species S1 in c, S2 in c; S1 = 3; S2 = 0; J: S1 -> S2; c*k*S1^2; k = 0.3"
     data = agree(text, ["S1", "k"], quantity="amount")
@@ -208,3 +231,15 @@ def test_bachmann_agrees_with_differences_in_every_parameter() -> None:
             found, greatest = data[f"d {v}"].values[0, :, i], np.abs(row).max()
             noise = 1e-11 * sizes[v] / step[0]  # of the differences
             assert np.abs(found - row[0]).max() <= 1e-5 * greatest + noise, (name, v)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["Boehm_JProteomeRes2014", "Lucarelli_CellSystems2018"])
+def test_published_models_agree_with_differences_where_most_species_move(folder: str) -> None:
+    """As `twin bench sensitivities` judges it: 1e-5 of each sensitivity's maximum, and no false zeros."""
+    found = measure(shared("models", folder), members=2, rtol=1e-6, most=6, initial=3, check=True, repeats=1)
+    assert found["failed_share"] == 0.0
+    assert found["pairs_judged"] >= 40
+    assert found["difference"] < 1e-5
+    assert found["error"] < 1e-4
+    assert found["false_zeros"] == 0

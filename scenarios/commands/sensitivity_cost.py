@@ -26,13 +26,12 @@ _LEAST = 1e-9
 """Sensitivities whose quantity times greatest value is less than this share of the species' own are not compared."""
 
 
-def quantities(track: Course, most: int) -> list[str]:
-    """Parameters, then species that start with something; no more than `most` of each, spread evenly."""
+def quantities(track: Course, most: int, initial: int) -> list[str]:
+    """Parameters, then species that are states for their initial values; so many of each, spread evenly."""
     model, network = track.model, track.model.network
     parameters = [n for n in model.parameters if network.observables[n].kind == "parameter"]
-    symbols = {network.starts.get(n, n) for n in model.species}
-    species = [n for n in model.species if network.starts.get(n, n) in symbols & {*network.state_names}]
-    return [*_spread(parameters, most), *_spread(species, most)]
+    species = [n for n in model.species if n in network.state_names]
+    return _spread(parameters, most) + _spread(species, initial)
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
@@ -50,9 +49,8 @@ def measure(
     """
     track = course(path, Settings())
     given, _, _ = track.start(members, Settings())
-    names = quantities(track, most)
-    parameters = [n for n in names if track.model.network.observables[n].kind != "species"]
-    wrt = [*parameters, *_spread([n for n in names if n not in set(parameters)], initial)]
+    wrt = quantities(track, most, initial)
+    parameters = [n for n in wrt if track.model.network.observables[n].kind == "parameter"]
     times = np.linspace(0.0, track.end, POINTS)
 
     def plain(rtol: float = rtol) -> Any:

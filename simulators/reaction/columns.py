@@ -1,7 +1,7 @@
 """Operations over columns: scalars of one member act on rows of its sensitivities, as vectors of the CPU.
 
 Sensitivities of a member are a matrix, a row for each state and a column for each quantity that they are taken to. It is
-cut into tiles of 16, 8 or 4 columns; within a tile rows lie one after the other. A product with a sparse matrix, or a
+cut into tiles of 32, 16, 8 or 4 columns; within a tile rows lie one after the other. A product with a sparse matrix, or a
 substitution, is then one call per tile, whose rows are accumulated in the CPU's registers.
 
 Every argument that is not said to be something else is an address; numbers in tables are int64, terms int32.
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from simulators.reaction.lanes import LANES
 
-WIDTHS: Final = (16, 8, 4)
+WIDTHS: Final = (32, 16, 8, 4)
+_HALF: Final = WIDTHS[1] * 8
+"""Bytes of half of the widest row: what needs two sums at once takes such a row in halves, which registers hold."""
 
 _WIDE, _NARROW, _DOUBLE = ir.IntType(64), ir.IntType(32), ir.DoubleType()
 
@@ -40,10 +42,10 @@ def tiles(count: int) -> NDArray[np.int64]:
 
 
 class _Writer:
-    """LLVM instructions over vectors of some width."""
+    """LLVM instructions over vectors of some width, in rows that lie `pitch` bytes apart."""
 
-    def __init__(self, builder: Any, width: int) -> None:
-        self.b, self.width = builder, width
+    def __init__(self, builder: Any, width: int, pitch: int) -> None:
+        self.b, self.width, self.pitch = builder, width, pitch
         self.kind = ir.VectorType(_DOUBLE, width)
 
     def whole(self, value: int) -> Any:
@@ -51,7 +53,7 @@ class _Writer:
 
     def at(self, base: Any, row: Any, size: int = 0) -> Any:
         """The address of a row: a vector's, or of numbers of `size` bytes."""
-        return self.b.add(base, self.b.mul(row, self.whole(size or self.width * 8)))
+        return self.b.add(base, self.b.mul(row, self.whole(size or self.pitch)))
 
     def vector(self, address: Any) -> Any:
         value = self.b.load(self.b.inttoptr(address, self.kind.as_pointer()))
@@ -83,13 +85,13 @@ class _Writer:
         return self.b.select(self.b.fcmp_ordered(">", a, b), a, b)
 
 
-def _operation(width: int, kinds: str, build: Callable[..., None]) -> Any:
+def _operation(width: int, kinds: str, build: Callable[..., None], pitch: int = 0) -> Any:
     """An intrinsic whose arguments are integers (i) or doubles (d), and whose instructions `build` writes."""
     signature = types.void(*(types.int64 if kind == "i" else types.float64 for kind in kinds))
     names = ", ".join(f"a{i}" for i in range(len(kinds)))
 
     def generate(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        build(_Writer(builder, width), *given)
+        build(_Writer(builder, width, pitch or width * 8), *given)
         return context.get_dummy_value()
 
     scope: dict[str, Any] = {"found": (signature, generate)}
@@ -174,17 +176,23 @@ def _write_spread(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, 
                         address = w.b.add(address, stride)
 
 
-_mix_16, _mix_8, _mix_4 = (_operation(w, "iiiiiiiii", _write_mix) for w in WIDTHS)
-_gather_16, _gather_8, _gather_4 = (_operation(w, "iiiiiiii", _write_gather) for w in WIDTHS)
-_wrong_16, _wrong_8, _wrong_4 = (_operation(w, "iiiiiiidi", _write_wrong) for w in WIDTHS)
-_advance_16, _advance_8, _advance_4 = (_operation(w, "iiii", _write_advance) for w in WIDTHS)
+_mix_16, _mix_8, _mix_4 = (_operation(w, "iiiiiiiii", _write_mix) for w in WIDTHS[1:])
+_mix_half = _operation(WIDTHS[1], "iiiiiiiii", _write_mix, 2 * _HALF)
+_gather_32, _gather_16, _gather_8, _gather_4 = (_operation(w, "iiiiiiii", _write_gather) for w in WIDTHS)
+_wrong_16, _wrong_8, _wrong_4 = (_operation(w, "iiiiiiidi", _write_wrong) for w in WIDTHS[1:])
+_wrong_half = _operation(WIDTHS[1], "iiiiiiidi", _write_wrong, 2 * _HALF)
+_advance_16, _advance_8, _advance_4 = (_operation(w, "iiii", _write_advance) for w in WIDTHS[1:])
+_advance_half = _operation(WIDTHS[1], "iiii", _write_advance, 2 * _HALF)
 _spread = _operation(LANES, "iiiiidi", _write_spread)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def mix(width: int, u: int, c: int, s: int, k: int, stride: int, a: int, b: int, n: int, rows: int) -> None:
     """Rows of a tile: u = s + Σ a_i × k_i and c = Σ b_i × k_i over n stages, whose rows lie `stride` bytes apart."""
-    if width == 16:
+    if width == 32:
+        for half in (0, _HALF):
+            _mix_half(u + half, c + half, s + half, k + half, stride, a, b, n, rows)
+    elif width == 16:
         _mix_16(u, c, s, k, stride, a, b, n, rows)
     elif width == 8:
         _mix_8(u, c, s, k, stride, a, b, n, rows)
@@ -202,7 +210,9 @@ def gather(
         table: number of the row, first term, end, number of the scale or -1 `[rows, 4]`.
         terms: number of the scalar, number of the vector.
     """
-    if width == 16:
+    if width == 32:
+        _gather_32(out, start, scalars, vectors, table, rows, terms, scales)
+    elif width == 16:
         _gather_16(out, start, scalars, vectors, table, rows, terms, scales)
     elif width == 8:
         _gather_8(out, start, scalars, vectors, table, rows, terms, scales)
@@ -217,7 +227,10 @@ def wrong(
     """Sums over rows of (error / (floor × scale + rtol × (greatest + more)))², where `end` grows by the error and is not below
     `peak` for what is the greatest; `floor` is a number of each row,
     `scale` and `more` are numbers of each column."""
-    if width == 16:
+    if width == 32:
+        for half in (0, _HALF):
+            _wrong_half(out + half, error + half, end + half, peak + half, floor, scale + half, more + half, rtol, rows)
+    elif width == 16:
         _wrong_16(out, error, end, peak, floor, scale, more, rtol, rows)
     elif width == 8:
         _wrong_8(out, error, end, peak, floor, scale, more, rtol, rows)
@@ -228,7 +241,10 @@ def wrong(
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def advance(width: int, s: int, end: int, peak: int, rows: int) -> None:
     """Rows of a tile: s = end, and peak is the greatest that |s| has been."""
-    if width == 16:
+    if width == 32:
+        for half in (0, _HALF):
+            _advance_half(s + half, end + half, peak + half, rows)
+    elif width == 16:
         _advance_16(s, end, peak, rows)
     elif width == 8:
         _advance_8(s, end, peak, rows)

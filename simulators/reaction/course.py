@@ -179,14 +179,20 @@ class Course:
         """
         if not len(rows):
             return rows
+        if past is not None:
+            past.open(rows)  # triggers read what was, as it is seen from now on
+        self._project(members, rows)
+        return self._happen(members, queue, rows, looks)
+
+    def _happen(
+        self, members: rodas5p.Members, queue: EventQueue, rows: NDArray[np.int64], looks: Floats
+    ) -> NDArray[np.int64]:
+        """Events are executed, and the members' next stops set; the rows that have changed."""
         program = self._program
 
         def watch(some: NDArray[np.int64]) -> Floats:
             return program.watch(members.x[some], members.p[some], members.t[some])
 
-        if past is not None:
-            past.open(rows)  # triggers read what was, as it is seen from now on
-        self._project(members, rows)
         here, every = rows, [rows[:0]]
         for _ in range(100):
             changed, restless = queue.settle(here, members.t, watch)

@@ -48,7 +48,6 @@ from simulators.reaction.rodas5p import (
 )
 from simulators.reaction.sensitive_program import Columns
 
-
 _OWN = 1e-3
 """Absolute tolerance over the relative one, in shares of a column's greatest entry, where a column is measured by itself."""
 
@@ -303,6 +302,7 @@ def integrate(
                                 share, arrived[lane] = early, times[q]
                                 break
                 pause = True
+            looked = False
             while members.point[m] < points:
                 when = times[members.point[m]]
                 if when > arrived[lane] or (pause and when >= arrived[lane]):
@@ -312,6 +312,7 @@ def integrate(
                 R[layout.out_time * L + lane] = when
                 _read(layout, program, R, lane, values, m, members.point[m])
                 _columns_at(columns, S, rows[lane], stages, weights, min(early, 1.0))
+                looked = True
                 _read_columns(columns, S, R, lane, rows[lane], shown, slopes, m, members.point[m])
                 members.point[m] += 1
             if turned[lane]:
@@ -319,7 +320,8 @@ def integrate(
                 for q in range(S):
                     new[q * L + lane] = R[(layout.out_x + q) * L + lane]
                 grow[lane] = min(grow[lane], 0.3)
-            _columns_at(columns, S, rows[lane], stages, weights, share)
+            if turned[lane] or looked:
+                _columns_at(columns, S, rows[lane], stages, weights, share)
             _advance(columns, S, rows[lane], peak[lane])
             t[lane] = arrived[lane]
             h[lane] *= grow[lane]

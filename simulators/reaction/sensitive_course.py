@@ -191,7 +191,7 @@ class SensitiveCourse(Course):
         self._jumps.settle(x, p, t, now, s)
         tangents.s[rows] = s
         queue.crossed(rows, was != now, moments)
-        self._settle(members, queue, None, rows, looks)
+        self._happen(members, queue, rows, looks)
         ill = rows[~np.isfinite(tangents.s[rows]).all(axis=(1, 2)) & (members.status[rows] == Status.FINE)]
         members.status[ill] = Status.NOT_DIFFERENTIABLE
 
