@@ -35,7 +35,7 @@ def quantities(track: Course, most: int, initial: int) -> list[str]:
 
 
 def _spread(names: Sequence[str], most: int) -> list[str]:
-    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(int))]
+    return [names[int(i)] for i in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(int))]
 
 
 def measure(
@@ -154,7 +154,9 @@ def _against_differences(
     with np.errstate(all="ignore"):
         doubt = np.abs(slopes[:, 0] - slopes[:, 1]).max(axis=1) / greatest
         error = np.abs(mine[:, None] - slopes).max(axis=2).min(axis=1) / greatest
-    judged = doubt <= _JUDGED
+    sizes = np.abs([bases[n] for n in moved])
+    matters = greatest * sizes > _LEAST * np.abs(_values(data, track)[:, 0]).max(axis=1)[:, None]
+    judged = (doubt <= _JUDGED) & matters
     zero = ~mine.any(axis=1)
     return {
         "pairs": int(doubt.size), "pairs_judged": int(judged.sum()),
