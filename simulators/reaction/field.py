@@ -67,8 +67,9 @@ class Formula:
 
     def __init__(self, graph: Graph, nodes: Sequence[Node], inputs: Sequence[str]) -> None:
         own, found = copied(graph, nodes)
-        self._layers: Layers = layered(own, guarded(own, found), [own.symbol(name) for name in inputs])
-        self._kept: dict[tuple[torch.dtype, torch.device], tuple[Tensor, list[Any], Tensor]] = {}
+        layers = layered(own, guarded(own, found), [own.symbol(name) for name in inputs])
+        self._home = _tensors(layers)
+        self._away: dict[tuple[torch.dtype, torch.device], _Tensors] = {}
 
     def __call__(self, table: Tensor) -> Tensor:
         """Values `[N, ...]` for values `[inputs, ...]` of the symbols."""
@@ -91,29 +92,44 @@ class Formula:
             table = torch.cat(results)
         return table.index_select(0, outputs)
 
-    def _on(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, list[Any], Tensor]:
-        """Constants and places as tensors of a type on a device."""
+    def _on(self, dtype: torch.dtype, device: torch.device) -> _Tensors:
+        """Constants and places in a type on a device."""
+        if dtype == torch.float64 and device.type == "cpu":
+            return self._home
+        if torch.compiler.is_compiling():  # what is made there is no tensor to keep
+            return _moved(self._home, dtype, device)
         key = (dtype, device)
-        if key not in self._kept:
-            layers = [
-                (
-                    torch.as_tensor(layer.gathered, device=device),
-                    layer.carried,
-                    [
-                        (
-                            g.op,
-                            g.count,
-                            g.width,
-                            None if g.signs is None else torch.as_tensor(g.signs).to(device, dtype),
-                        )
-                        for g in layer.groups
-                    ],
-                )
-                for layer in self._layers.layers
-            ]
-            constants = torch.as_tensor(self._layers.constants).to(device, dtype)
-            self._kept[key] = constants, layers, torch.as_tensor(self._layers.outputs, device=device)
-        return self._kept[key]
+        if key not in self._away:
+            self._away[key] = _moved(self._home, dtype, device)
+        return self._away[key]
+
+
+_Group = tuple[str, int, int, Tensor | None]
+_Tensors = tuple[Tensor, list[tuple[Tensor, int, list[_Group]]], Tensor]
+"""Constants; places, number of nodes carried on and groups of each layer; places of the outputs. As `Layers`."""
+
+
+def _tensors(layers: Layers) -> _Tensors:
+    steps = [
+        (
+            torch.as_tensor(layer.gathered), layer.carried,
+            [(g.op, g.count, g.width, None if g.signs is None else torch.as_tensor(g.signs)) for g in layer.groups],
+        )
+        for layer in layers.layers
+    ]  # fmt: skip
+    return torch.as_tensor(layers.constants), steps, torch.as_tensor(layers.outputs)
+
+
+def _moved(tensors: _Tensors, dtype: torch.dtype, device: torch.device) -> _Tensors:
+    constants, steps, outputs = tensors
+    return (
+        constants.to(device, dtype),
+        [
+            (places.to(device), carried, [(op, n, k, None if s is None else s.to(device, dtype)) for op, n, k, s in groups])
+            for places, carried, groups in steps
+        ],
+        outputs.to(device),
+    )  # fmt: skip
 
 
 class Field:
