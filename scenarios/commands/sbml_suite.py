@@ -233,6 +233,7 @@ def _random(outcomes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"**{len(inside)} of {len(judged)} cases have no point outside; the others have {outside} points outside of {points} judged in all"
     yield f"({100 * outside / points:.2f} %).** Were Z and Y normal, 0.27 % would lie outside ±3; the deviation of a skewed distribution"
     yield "varies more than that of a normal one (twice as much for an exponential), which is why the suite gives wider ranges there."
+    yield "Cases that differ only in how they write a distribution draw the same numbers, and so have the same points outside."
     yield ""
     yield "| case | points outside | of | worst quantity |"
     yield "|---|---|---|---|"
