@@ -200,10 +200,11 @@ def summary(granted: Sequence[Granted]) -> dict[str, int | None]:
     }
 
 
-def as_attribute(asked: Asked, granted: Sequence[Granted]) -> dict[str, dict[str, int | str | None]]:
-    """What was asked and what was granted, for a result's attributes."""
+def attributes(asked: Asked, granted: Sequence[Granted]) -> dict[str, dict[str, Any]]:
+    """What was `asked` for, where somebody said so, and what was `granted`, for a result's attributes."""
     said = {name: value for name, value in asdict(asked).items() if value not in (None, "")}
-    return {"asked": said, "granted": dict(summary(granted))}
+    there: dict[str, Any] = {name: value for name, value in summary(granted).items() if value is not None}
+    return {"granted": there} | ({"asked": said} if said else {})
 
 
 def _ranks(some: Sequence[Granted], everyone: Sequence[Granted]) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import twin
 from hpc import Executor, FingerprintError, Journal, Stopped, TaskFailure, open_executor
-from hpc.granted import Asked, as_attribute, shortfalls
+from hpc.granted import Asked, attributes, shortfalls
 from hpc.publication import draft, publish, tidy
 from scenarios import answer, binding_stage, report, result, terminal_table
 from scenarios.arm import Arm
@@ -399,7 +399,7 @@ class _Run:
         if not granted:
             return {}
         short = shortfalls(self.asked, granted, workers_per_rank=self._workers_per_rank())
-        said = {"run_granted": json.dumps(as_attribute(self.asked, granted))}
+        said = {f"run_{name}": json.dumps(found) for name, found in attributes(self.asked, granted).items()}
         return said | ({"run_granted_less": "; ".join(short)} if short else {})
 
     def _end(self) -> int:

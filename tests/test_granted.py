@@ -123,8 +123,8 @@ def test_a_run_says_so_and_the_result_keeps_it(
     assert says in Path("results/small.log").read_text(encoding="utf-8")
     attrs = opened(Path("results/small.zarr")).attrs
     assert attrs["run_granted_less"].startswith("this process: one core")
-    assert json.loads(attrs["run_granted"])["granted"]["cores"] == 1
-    assert json.loads(attrs["run_granted"])["asked"] == {"ranks": 1, "cores_per_rank": 4, "by": "the job script"}
+    assert json.loads(attrs["run_granted"])["cores"] == 1
+    assert json.loads(attrs["run_asked"]) == {"ranks": 1, "cores_per_rank": 4, "by": "the job script"}
 
 
 def test_a_job_of_one_process_where_more_ranks_were_asked_for_is_refused(tmp_path: Path) -> None:

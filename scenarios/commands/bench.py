@@ -40,6 +40,7 @@ def scaling(
     workers: Annotated[str, typer.Option(help="Workers of the simulated runs.")] = "48,768,12288,82944",
     task: Annotated[float, typer.Option(min=0.001, help="Length of a simulated task [s].")] = 10.0,
     per_worker: Annotated[int, typer.Option(min=2, help="Simulated tasks for each worker.")] = 10,
+    slower: Annotated[str, typer.Option(help="How many times slower cores are simulated, too.")] = "1,4",
     json: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it, e.g. scaling.svg.")] = None,
 ) -> None:
@@ -50,11 +51,11 @@ def scaling(
         return tuple(int(word) for word in text.split(",") if word.strip())
 
     wanted = measurement.Wanted(
-        ranks=numbers(ranks), grouped=numbers(grouped), workers=numbers(workers), task_s=task, per_worker=per_worker
-    )
-    found = measurement.run(wanted)
-    if json is not None:
-        measurement.write(json, found)
+        ranks=numbers(ranks), grouped=numbers(grouped), workers=numbers(workers), task_s=task, per_worker=per_worker,
+        slower=tuple(float(word) for word in slower.split(",")),
+    )  # fmt: skip
+    keep = None if json is None else lambda so_far: measurement.write(json, so_far)
+    found = measurement.run(wanted, keep=keep)
     if plot is not None:
         measurement.plot(found, plot)
     print("\n".join(measurement.table(found)))

@@ -27,7 +27,6 @@ _LIMIT_S = 900.0
 _SLEEPS_S = (0.05, 0.2, 1.0)
 """Lengths of the tasks whose makespans are compared."""
 _WAVES = 4  # tasks for each worker
-_LARGEST_RELATIVE_ERROR = 0.15
 
 Found = dict[str, Any]
 
@@ -57,8 +56,13 @@ class Wanted:
     repeats: int = 3
 
 
-def run(wanted: Wanted, *, say: Any = print) -> Found:
+def run(wanted: Wanted, *, say: Any = print, keep: Any = None) -> Found:
     """Measure, check the model, simulate.
+
+    Args:
+        wanted: what is measured and simulated.
+        say: told what is done, line by line.
+        keep: given all that was found, each time that there is more of it.
 
     Raises:
         LaunchError: no mpiexec is there.
@@ -66,13 +70,7 @@ def run(wanted: Wanted, *, say: Any = print) -> Found:
     launcher, environment = _mpiexec()
     say("costs: messages between two ranks, and the root's own work")
     costs, how = measured_costs(launcher, environment, wanted.repeats)
-    runs: list[Found] = []
-    for ranks in wanted.ranks:
-        for group in (None, 8) if ranks in wanted.grouped else (None,):
-            say(f"measured: {ranks} ranks{f' in groups of {group}' if group else ''}")
-            runs += compare(costs, launcher, environment, ranks, group)
-    simulated = [row for factor in wanted.slower for row in _beyond(costs, wanted, factor, say)]
-    return {
+    found: Found = {
         "machine": {
             "processor": _processor(),
             "cores": granted_cores(),
@@ -80,10 +78,25 @@ def run(wanted: Wanted, *, say: Any = print) -> Found:
             "python": platform.python_version(),
         },
         "costs": {**asdict(costs), **how},
-        "measured": runs,
-        "largest_error": max((row["error"] for row in runs if row["error"] is not None), default=None),
-        "simulated": simulated,
+        "measured": [],
+        "largest_error": None,
+        "simulated": [],
     }
+    for ranks in wanted.ranks:
+        for group in (None, 8) if ranks in wanted.grouped else (None,):
+            rows = compare(costs, launcher, environment, ranks, group)
+            found["measured"] += rows
+            found["largest_error"] = max(row["error"] for row in found["measured"])
+            say("\n".join(map(_measured_line, rows)))
+            if keep is not None:
+                keep(found)
+    for factor in wanted.slower:
+        for row in _beyond(costs, wanted, factor):
+            found["simulated"].append(row)
+            say(f"simulated: {_simulated_line(row)}")
+            if keep is not None:
+                keep(found)
+    return found
 
 
 def measured_costs(launcher: Sequence[str], environment: Mapping[str, str], repeats: int) -> tuple[Costs, Found]:
@@ -137,7 +150,7 @@ def compare(
     return rows
 
 
-def _beyond(costs: Costs, wanted: Wanted, factor: float, say: Any) -> Iterator[Found]:
+def _beyond(costs: Costs, wanted: Wanted, factor: float) -> Iterator[Found]:
     """Simulated runs on cores that are so many times slower than these, and the task length below which they are too short."""
     slow = replace(
         costs,
@@ -145,7 +158,6 @@ def _beyond(costs: Costs, wanted: Wanted, factor: float, say: Any) -> Iterator[F
     )
     for workers in wanted.workers:
         for layout, group in _layouts(workers):
-            say(f"simulated: {workers:,} workers, {layout}, cores {factor:g}x slower")
             found: Outcome = simulate(
                 slow, workers=workers, tasks=wanted.per_worker * workers, task_s=wanted.task_s, group=group
             )
@@ -169,23 +181,28 @@ def _layouts(workers: int) -> list[tuple[str, int | None]]:
 def table(found: Found) -> list[str]:
     """What was found, for the terminal."""
     lines = [f"{'ranks':>6} {'groups':>7} {'task':>7} {'makespan':>10} {'efficiency':>10} {'model':>10} {'error':>6}"]
-    for row in found["measured"]:
-        lines.append(
-            f"{row['ranks']:6} {row['group'] or '-':>7} {row['task_s']:5g} s {row['makespan_s']:8.2f} s {row['efficiency']:10.1%} "
-            f"{row['simulated_makespan_s']:8.2f} s {row['error']:6.1%}"
-        )
+    lines += [_measured_line(row) for row in found["measured"]]
     lines += ["", "simulated, not measured:"]
     lines.append(
         f"{'workers':>8} {'layout':>7} {'slower':>7} {'task':>7} {'efficiency':>10} {'steady':>8} {'root busy':>9} {'90% from':>10}"
     )
-    for row in found["simulated"]:
-        steady = "-" if row["steady"] is None else f"{row['steady']:.1%}"
-        shortest = "" if row["shortest_task_s"] is None else f"{row['shortest_task_s']:8.2f} s"
-        lines.append(
-            f"{row['workers']:8,} {row['layout']:>7} {row['slower']:6g}x {row['task_s']:5g} s {row['efficiency']:10.1%} {steady:>8} "
-            f"{row['root_busy']:9.1%} {shortest:>10}"
-        )
-    return lines
+    return lines + [_simulated_line(row) for row in found["simulated"]]
+
+
+def _measured_line(row: Found) -> str:
+    return (
+        f"{row['ranks']:6} {row['group'] or '-':>7} {row['task_s']:5g} s {row['makespan_s']:8.2f} s {row['efficiency']:10.1%} "
+        f"{row['simulated_makespan_s']:8.2f} s {row['error']:6.1%}"
+    )
+
+
+def _simulated_line(row: Found) -> str:
+    steady = "-" if row["steady"] is None else f"{row['steady']:.1%}"
+    shortest = "" if row["shortest_task_s"] is None else f"{row['shortest_task_s']:8.2f} s"
+    return (
+        f"{row['workers']:8,} {row['layout']:>7} {row['slower']:6g}x {row['task_s']:5g} s {row['efficiency']:10.1%} {steady:>8} "
+        f"{row['root_busy']:9.1%} {shortest:>10}"
+    )
 
 
 def plot(found: Found, path: Path) -> None:

@@ -189,7 +189,10 @@ class _Run:
         costs = self.costs
         way_s = costs.latency_s + self._look() if worker else 0.0
         way_s += costs.member_s + costs.worker_s + self.task_s
-        self._after(way_s, lambda: self._return(worker))
+        if worker in self.head_of:
+            self._after(way_s, lambda: self._return(worker))
+        else:  # what follows is only the message's way: one event for both
+            self._after(way_s + (costs.latency_s if worker else 0.0), lambda: self._there(worker))
 
     def _share_cores(self, worker: int) -> Generator[Any, Any, None]:
         costs = self.costs
@@ -217,12 +220,13 @@ class _Run:
         self._after(self.head_free[head] - float(self.env.now), then)
 
     def _arrive(self, worker: int, latency_s: float) -> None:
-        def there() -> None:
-            self.inbox.append(worker)
-            if self.arrived is not None and not self.arrived.triggered:
-                self.arrived.succeed()
+        self._after(latency_s, lambda: self._there(worker))
 
-        self._after(latency_s, there)
+    def _there(self, worker: int) -> None:
+        """A result lies in the root's mail."""
+        self.inbox.append(worker)
+        if self.arrived is not None and not self.arrived.triggered:
+            self.arrived.succeed()
 
     def _after(self, seconds: float, then: Any) -> None:
         event = self.env.timeout(seconds)
