@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from masses_and_springs import cut_in_two
 
 from coupling import (
     AdaptiveWindows,
@@ -27,6 +26,7 @@ from coupling import (
 from coupling.simulate import Course, simulate
 from coupling.stepper import Step
 from hpc import DamagedError, FingerprintError, Stopped, stop
+from scenarios.commands.coupling_cases import masses_and_springs as cut_in_two
 from simulators.closed_form import Constant
 from simulators.reaction import ReactionSimulator
 from twin import Conduit, Perturbation, State, Twin, Values
