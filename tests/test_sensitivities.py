@@ -199,6 +199,80 @@ def test_event_that_is_touched_but_not_crossed_has_no_derivative() -> None:
     np.testing.assert_allclose(data["d y"].values[1, -1, 0], 4 / 3, rtol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("text", "wrt", "fine"),
+    [
+        # the start lies on a relation: the event fires on one side alone, or at once on one and at τ' on the other
+        ("x' = -1; x = 1; c = 1; y = 0; at (x < c): y = 1", "c", False),
+        ("x' = 1; x = 1; c = 1; y = 0; at (x >= c): y = 1", "c", False),
+        ("x' = -1; x = 1; c = 1; y = 0; at (x >= c): y = 1", "c", True),  # true at first at most: never fires
+        ("x' = v; v' = -g; x = 0; v = 3; g = 9.81; at (x < 0): v = -v, x = 0", "x", True),  # thrown from the ground
+        ("x' = piecewise(a, time < p, 0); x = 0; a = 2; p = 0", "p", False),
+        ("x' = piecewise(a, time < p, b); x = 0; a = 2; b = 2; p = 0", "p", True),  # the same rate on both sides
+        ("x' = piecewise(a, k > 1, 0); x = 0; a = 2; k = 1", "k", False),  # only constants
+        # two events of one moment: which one is first
+        ("y = 1; p = 1; q = 1; at (time > p): y = 2*y; at (time > q): y = y + 1", "p", False),
+        ("y = 1; z = 0; p = 1; q = 1; at (time > p): y = 2*y; at (time > q): z = z + 1", "p", True),
+        ("y = 1; k = 1; at (time > 1), priority = k, fromTrigger = false: y = 2*y; "
+         "at (time > 1), priority = 1, fromTrigger = false: y = y + 1", "k", False),
+        ("y = 1; a = 1; at (time > 1), priority = 1, fromTrigger = false: y = y + a; "
+         "at (time > 1), priority = 1, fromTrigger = false: y = y + 1", "a", True),
+        ("x' = 1; x = 1; y = 1; p = 1; q = 1; at (time > p && time > q): y = x", "p", False),
+    ],
+)  # fmt: skip
+def test_where_both_sides_of_a_tie_differ_there_is_no_derivative(text: str, wrt: str, fine: bool) -> None:
+    model, name = ReactionModel.read(text), "y" if " y =" in text or text.startswith("y") else "x"
+    data = model.sensitivities([0.0, 0.5, 3.0], wrt=[wrt], **TIGHT)
+    start = model.simulate([0.0], select=[wrt], **TIGHT)[wrt].values[0, 0]
+    what = "initial" if wrt in ("x", "y") and f"{wrt}'" in text else "parameters"
+    step = 1e-5
+    moved = model.simulate([0.0, 0.5, 3.0], **TIGHT, **{what: {wrt: start + np.array([-step, 0.0, step])}})[name].values
+    left, right = (moved[1] - moved[0]) / step, (moved[2] - moved[1]) / step
+    assert (np.abs(left - right).max() < 1e-3) == fine, "the test's own case"
+    if fine:
+        np.testing.assert_allclose(data[f"d {name}"].values[0, :, 0], right, atol=1e-3)
+    else:
+        assert data["status"].values[0] == Status.NOT_DIFFERENTIABLE
+        assert np.isnan(data[f"d {name}"].values).all()
+
+
+@pytest.mark.parametrize(
+    ("case", "fine", "tied"),
+    [
+        ("00965", ["Q", "R"], ["maxrun"]),
+        ("01588", ["reset"], ["Q", "R", "k1", "maxdiff"]),
+        ("01589", ["reset"], ["Q", "R", "maxdiff"]),
+        ("01627", ["reset"], ["Q", "R", "maxdiff"]),
+        ("00997", ["p2", "p3"], ["p1"]),
+        ("01336", ["x", "y"], []),
+        ("01337", ["x", "y"], []),
+    ],
+)
+def test_suite_cases_with_ties_have_derivatives_where_their_differences_converge(
+    case: str, fine: list[str], tied: list[str]
+) -> None:
+    """One-sided differences of one member each, so that each has the same random order of simultaneous events."""
+    model, times = ReactionModel.read(shared("sbml", "semantic", case) / "model.xml"), [0.0, 0.105, 0.305]
+    starts = {"k1": 0.01, "p1": 1.0, "x": 3.0, "y": 6.0} | ({"Q": 1.0, "R": 1.0} if case == "01627" else {})
+    for name in [*fine, *tied]:
+        data = model.sensitivities(times, wrt=[name], **TIGHT)
+        shown = [v for v in data.data_vars if f"d {v}" in data]
+
+        def run(move: float, name: str = name, shown: list[str] = shown) -> Any:
+            found = model.simulate(times, parameters={name: starts.get(name, 0.0) + move}, **TIGHT)
+            return np.stack([found[v].values[0] for v in shown])
+
+        middle, step = run(0.0), 1e-6
+        left, right = (middle - run(-step)) / step, (run(step) - middle) / step
+        if name in tied:
+            assert np.abs(left - right).max() > 0.5
+            assert data["status"].values[0] == Status.NOT_DIFFERENTIABLE
+        else:
+            found = np.stack([data[f"d {v}"].values[0, :, 0] for v in shown])
+            np.testing.assert_allclose(found, right, atol=1e-6)
+            np.testing.assert_allclose(found, left, atol=1e-6)
+
+
 def test_what_is_refused_is_named_before_anything_runs() -> None:
     model = ReactionModel.read("S1 -> S2; k1*S1; S1 = 1; S2 = 0; k1 = 1; total := S1 + S2")
     with pytest.raises(InputError, match=r"wrt: no 'k11' in this model; did you mean k1"):

@@ -68,7 +68,7 @@ class Jumps:
         names = network.constant_names
         rows = [*states, *(symbol(symbol_name(names[q])) for q in program.columns.moved)]
         self._rows, clock = len(rows), symbol(CLOCK)
-        self._relations = [_crossing(graph, node) for node in program.relations]
+        self._relations = [crossing(graph, node) for node in program.relations]
         self._slopes = [Slopes(graph, [node], rows, clock) for node in self._relations]
         moving = set().union(*(graph.reads(node) for node in program.frozen_rates)) if states else set()
         self._moves = [symbol(f" switch {i}") in moving for i in range(len(program.relations))]
@@ -168,7 +168,7 @@ class Jumps:
         return found
 
 
-def _crossing(graph: Graph, node: Node) -> Node:
+def crossing(graph: Graph, node: Node) -> Node:
     """What passes 0, or a whole number, when a relation or a step turns."""
     args = graph.args[node]
     if graph.op[node] in RELATIONS:

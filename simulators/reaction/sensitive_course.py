@@ -25,6 +25,7 @@ from simulators.reaction.lanes import LANES
 from simulators.reaction.network import CLOCK, Network, symbol_name
 from simulators.reaction.sensitive_events import EventSlopes, SensitiveQueue
 from simulators.reaction.sensitive_program import SensitiveProgram
+from simulators.reaction.ties import Ties
 from twin.errors import UnsupportedFeature
 
 _AT_ONCE = 1024
@@ -85,6 +86,10 @@ class SensitiveCourse(Course):
     @cached_property
     def _jumps(self) -> Jumps:
         return Jumps(self.network, self._program)
+
+    @cached_property
+    def _ties(self) -> Ties:
+        return Ties(self.network, self._moved)
 
     @cached_property
     def _relations(self) -> list[list[int]]:
@@ -153,7 +158,9 @@ class SensitiveCourse(Course):
                 if halt.called:
                     members.status[going] = Status.OUT_OF_TIME
                     return
+                tied = self._tied(members, tangents, going) if going is chosen else going[:0]
                 self._pause(members, tangents, queue, going, looks)
+                members.status[tied] = Status.NOT_DIFFERENTIABLE
                 going = going[members.status[going] == Status.FINE]
                 rodas5p_columns.integrate(
                     program.layout, program.code, program.columns, members, tangents, going, times, rtol, max_steps,
@@ -194,6 +201,16 @@ class SensitiveCourse(Course):
         self._happen(members, queue, rows, looks)
         ill = rows[~np.isfinite(tangents.s[rows]).all(axis=(1, 2)) & (members.status[rows] == Status.FINE)]
         members.status[ill] = Status.NOT_DIFFERENTIABLE
+
+    def _tied(self, members: rodas5p.Members, tangents: rodas5p_columns.Tangents, rows: Rows) -> Rows:
+        """Rows whose start lies on a relation both sides of which lead to something else."""
+        if not self._ties:
+            return rows[:0]
+        self._project(members, rows)
+        rows = rows[members.status[rows] == Status.FINE]
+        x, p, t = members.x[rows], members.p[rows], members.t[rows]
+        v = self._jumps.velocities(x, p, t, self._program.switches(x, p, t))
+        return rows[self._ties.of(x, p, t, v, tangents.s[rows]).any(axis=1)]
 
     def _velocity(self, members: rodas5p.Members, m: int) -> Floats:
         x, p, t = members.x[m : m + 1], members.p[m : m + 1], members.t[m : m + 1]

@@ -42,7 +42,7 @@ class EventSlopes:
         rows = [graph.symbol(symbol_name(name)) for name in symbols]
         own: list[Node] = []
         for event in network.events:
-            own += [event.delay] if event.delay is not None else []
+            own += [node for node in (event.delay, event.priority) if node is not None]
             own += [a.value for a in event.assignments] + [a.scale for a in event.assignments if a.scale is not None]
         self._first = len(watched(network))
         self._number = {node: i for i, node in enumerate(dict.fromkeys(own))}
@@ -80,6 +80,7 @@ class SensitiveQueue(EventQueue):
         state = {name: i for i, name in enumerate(network.state_names)}
         constant = {network.constant_names[q]: len(state) + a for a, q in enumerate(moved)}
         self._rows = [[{**constant, **state}[a.target] for a in event.assignments] for event in network.events]
+        self._interplay = _interplay(network)
         self._now: dict[int, Floats] = {}
         self._turned_now: dict[int, dict[int, Floats]] = {}
 
@@ -95,6 +96,8 @@ class SensitiveQueue(EventQueue):
         if moment is None:  # no event of this moment has been executed: the trigger turned by itself
             crossed = [row for q, row in self._turned_now.get(m, {}).items() if q in self._relations[e]]
             moment = crossed[-1] if crossed else np.zeros(self._s.shape[2])
+            for other in crossed[:-1]:  # the first or the last of moments that part
+                moment = np.where(_same(moment, other), moment, np.nan)
         moving = self._carried(m, moment)
         taken = None
         if event.values_from_trigger_time:
@@ -103,6 +106,30 @@ class SensitiveQueue(EventQueue):
         if event.delay is not None:
             later = moment + self._slopes.row(event.delay, values, moving, moment)
         return _Moved(waiting.time, e, waiting.order, waiting.values, later, taken)
+
+    def _first(self, m: int, due: Sequence[Waiting], values: Floats) -> Waiting:
+        found = super()._first(m, due, values)
+        for other in due:
+            if other is not found and other.event in self._interplay[found.event]:
+                self._s[m][:, ~self._keeps_order(m, found, other, values)] = np.nan
+        return found
+
+    def _keeps_order(self, m: int, one: Waiting, other: Waiting, values: Floats) -> NDArray[np.bool_]:
+        """Columns `[C]` that move neither the moments of two events, nor priorities that are equal, apart."""
+        assert isinstance(one, _Moved)
+        assert isinstance(other, _Moved)
+        assert one.moment is not None
+        assert other.moment is not None
+        found = _same(one.moment, other.moment)
+        if self._priority(one.event, values) == self._priority(other.event, values):
+            moving, slopes = self._carried(m, one.moment), []
+            for waiting in (one, other):
+                node = self._events[waiting.event].priority
+                slopes.append(
+                    self._slopes.row(node, values, moving, one.moment) if node is not None else 0.0 * one.moment
+                )
+            found &= _same(*slopes)
+        return found
 
     def _execute(self, m: int, chosen: Waiting, values: Floats) -> None:
         assert isinstance(chosen, _Moved)
@@ -140,6 +167,31 @@ class SensitiveQueue(EventQueue):
         if moment.any():
             found[: self._x.shape[1]] += _times(self._velocity(m), moment)
         return found
+
+
+def _interplay(network: Network) -> list[set[int]]:
+    """Of each event those whose order with it may matter: one sets what the other one reads or sets."""
+    graph, events = network.graph, network.events
+    sets = [{a.target for a in event.assignments} for event in events]
+    reads: list[set[str]] = []
+    for event in events:
+        nodes = [
+            event.trigger,
+            event.delay,
+            event.priority,
+            *(n for a in event.assignments for n in (a.value, a.scale)),
+        ]
+        symbols = {symbol for node in nodes if node is not None for symbol in graph.reads(node)}
+        reads.append({name for targets in sets for name in targets if graph.symbol(symbol_name(name)) in symbols})
+    return [
+        {j for j in range(len(events)) if (sets[i] & (sets[j] | reads[j])) or (sets[j] & reads[i])}
+        for i in range(len(events))
+    ]
+
+
+def _same(one: Floats, other: Floats) -> NDArray[np.bool_]:
+    """Where numbers differ by rounding at most."""
+    return np.abs(one - other) <= 1e-9 * (np.abs(one) + np.abs(other))
 
 
 def _times(velocity: Floats, moment: Floats) -> Floats:
