@@ -86,5 +86,14 @@ class Place:
             )
 
     def prepare(self) -> None:
-        """Make the folder."""
-        self.result.parent.mkdir(parents=True, exist_ok=True)
+        """Make the folder.
+
+        Raises:
+            InputError: the system refuses: a file system that is mounted read-only, say, grants it to nobody.
+        """
+        try:
+            self.result.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.result}: its folder cannot be made ({error.strerror}); choose another place with --out."
+            ) from error

@@ -72,6 +72,11 @@ class Scan:
         for name in self.select:
             if name not in known:
                 raise InputError(f"--select {name}: nothing in the model;{near(name, known)} it has {one_of(known)}.")
+        if not self.shown:
+            raise InputError(
+                f"{self.name}: nothing to show: no species in this model, and no parameter that moves. "
+                "Is it the right file? Else name what to keep with --select."
+            )
         for name in self.spread or {}:
             if name:
                 self._refuse_unsettable(name, "--spread")

@@ -138,6 +138,14 @@ def test_likelihood_is_the_density_of_the_measurements(tmp_path: Path) -> None:
     assert problem.chi2() == pytest.approx(float(np.square(residuals).sum()), rel=1e-5)
 
 
+def test_noise_that_is_not_above_0_has_no_density(tmp_path: Path) -> None:
+    """A square would make -0.25 look like 0.25."""
+    found = PetabProblem.read(written(tmp_path)).evaluate({"sd": [0.25, 0.0, -0.25]})
+    assert np.isfinite(found.log_likelihood).tolist() == np.isfinite(found.chi2).tolist() == [True, False, False]
+    assert np.isnan(found.residuals[1:, 4]).all()
+    assert np.isfinite(found.simulation).all()
+
+
 def test_courses_of_every_condition(tmp_path: Path) -> None:
     problem = PetabProblem.read(written(tmp_path))
     times = np.array([0.0, 1.0, 3.0])
@@ -162,6 +170,8 @@ def test_courses_of_every_condition(tmp_path: Path) -> None:
         ({"m": ("scale;1\tsd", "scale\tsd")}, InputError, "m.tsv:6: observableParameters is 'scale', 1 values; expected 2"),
         ({"m": ("scale;1\tsd", "scael;1\tsd")}, InputError, "m.tsv:6: observableParameters: no parameter 'scael'; did you mean"),
         ({"m": ("kept\t90", "kept\t-90")}, InputError, "m.tsv:6: measurement is -90, .* logarithmic scale"),
+        ({"m": ("2.6\t1.5", "NaN\t1.5")}, InputError, "m.tsv:3: measurement is NaN; expected a finite number"),
+        ({"m": ("scale;1\t0.1", "scale;1\t-0.1")}, InputError, "m.tsv:7: noiseParameters is -0.1; expected a value above 0"),
         ({"m": ("15\tinf", "15\tlater")}, InputError, "m.tsv:4: time is 'later'; expected a number, or inf"),
         ({"c": ("kept\t\t4", "reset\t\t4")}, InputError, "c.tsv:5: conditionId 'reset' is there already .c.tsv:4."),
         ({"c": ("boost\t", "bost\t")}, InputError, "c.tsv:1: column 'bost' is nothing in the model; did you mean 'boost'"),

@@ -332,12 +332,26 @@ def _fast(fast: str, slow: str) -> str:
         ({"select": ["S3"]}, "no 'S3' in this model"),
         ({"quantity": "mass"}, 'expected "concentration" or "amount"'),
         ({"engine": "best"}, "expected 'auto', 'ensemble'"),
+        ({"parameters": {"k": "fast"}}, r"parameters\['k'\]: 'fast': expected numbers"),
+        ({"members": -1}, "members=-1: expected how many"),
+        ({"rtol": -1e-6}, "rtol=-1e-06, .*expected a relative tolerance from 0 to below 1"),
+        ({"rtol": float("nan")}, "expected a relative tolerance"),
+        ({"atol": -1.0}, "an absolute one of 0 or more"),
+        ({"rtol": 0, "atol": 0}, "not both 0"),
+        ({"rtol": "tight"}, "rtol: 'tight': expected numbers"),
     ],
 )
 def test_wrong_arguments_are_refused_with_their_cure(arguments: dict, message: str):
     model = ReactionModel.read("S1 -> S2; k*S1; S1 = 1; S2 = 0; k = 1; q = 2; r := 2*k")
     with pytest.raises(InputError, match=message):
         model.simulate([0.0, 1.0], **arguments)
+
+
+def test_a_file_that_is_called_sbml_is_not_taken_for_antimony(tmp_path: Path):
+    """Antimony would read these words as an empty model with a constraint."""
+    (tmp_path / "model.xml").write_text("garbage <\n")
+    with pytest.raises(InputError, match=r"model\.xml: no XML in this file; expected SBML"):
+        ReactionModel.read(tmp_path / "model.xml")
 
 
 def test_times_must_ascend():

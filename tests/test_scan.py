@@ -138,6 +138,17 @@ def test_refusals_name_the_cure(model: Path, capsys: pytest.CaptureFixture[str],
     assert not Path("results/decay.zarr").exists()
 
 
+def test_a_model_in_which_nothing_moves_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "still.ant").write_text("k = 1\n")
+    assert main(["run", str(tmp_path / "still.ant"), "--times", "0:1", "--out", str(tmp_path / "still.zarr")]) == 2
+    assert "nothing to show: no species in this model" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", str(model), "--times", "0:1", "--out", "/proc/folder/decay.zarr"]) == 2
+    assert "its folder cannot be made" in capsys.readouterr().err
+
+
 def test_check_tells_what_a_model_holds(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(model)]) == 0
     assert "decay: 2 species, 1 reactions" in capsys.readouterr().out

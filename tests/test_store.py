@@ -96,6 +96,8 @@ def test_what_is_there_stays_unless_it_may_be_replaced(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mine\.txt is no directory"):
         model.simulate(TIMES, store=tmp_path / "notes" / "mine.txt" / "a.zarr")
     assert files(path) == ["a.zarr", "notes"]
+    with pytest.raises(InputError, match=r"store: /proc/a\.zarr cannot be written .*choose another path"):
+        model.simulate(TIMES, store="/proc/a.zarr")  # root, too, is refused there
 
 
 def test_a_run_that_fails_halfway_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

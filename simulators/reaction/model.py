@@ -19,7 +19,16 @@ from simulators.reaction.course import Course
 from simulators.reaction.engine import Floats, Status
 from simulators.reaction.network import Network, Observable
 from simulators.reaction.sbml import read_network
-from simulators.reaction.simulation import Quantity, Simulation, floors, granted, labelled
+from simulators.reaction.simulation import (
+    Quantity,
+    Simulation,
+    check_tolerances,
+    checked_numbers,
+    checked_times,
+    floors,
+    granted,
+    labelled,
+)
 from simulators.reaction.steady_state import FoundBy, refuse_restless, steady
 from simulators.reaction.store import Progress, refuse_taken, streamed
 from twin.errors import InputError
@@ -131,7 +140,8 @@ class ReactionModel:
         """
         if quantity not in ("concentration", "amount"):
             raise InputError(f'quantity={quantity!r}: expected "concentration" or "amount".')
-        when = _checked_times(times)
+        when = checked_times(times)
+        check_tolerances(rtol, atol)
         chosen, why = self._engine(engine)
         shown = self._selected(select)
         given, count = self._given(parameters or {}, initial or {}, quantity, members)
@@ -207,7 +217,8 @@ class ReactionModel:
 
         if quantity not in ("concentration", "amount"):
             raise InputError(f'quantity={quantity!r}: expected "concentration" or "amount".')
-        when, shown = _checked_times(times), self._selected(select)
+        when, shown = checked_times(times), self._selected(select)
+        check_tolerances(rtol, atol)
         given, count = self._given(parameters or {}, initial or {}, quantity, members)
         for name in () if isinstance(wrt, str) else wrt:
             if name not in self._settable:
@@ -378,12 +389,14 @@ class ReactionModel:
         """Values by symbol, and how many members there are."""
         network, settable = self.network, self._settable
         found: dict[str, Any] = {}
+        if members is not None and members < 0:
+            raise InputError(f"members={members}: expected how many, 0 or more.")
         sizes = {} if members is None else {"members": members}
         for what, table in (("parameters", parameters), ("initial", initial)):
             for name, value in table.items():
                 if name not in settable:
                     raise InputError(f"{what}: {self._not_settable(name, settable)}")
-                values = np.asarray(value, dtype=np.float64)
+                values = checked_numbers(f"{what}[{name!r}]", value)
                 if values.ndim > 1:
                     raise InputError(
                         f"{what}[{name!r}]: expected a number or one per member, not {values.ndim} dimensions."
@@ -409,13 +422,6 @@ class ReactionModel:
             return _unknown(name, settable)
         what = "a reaction's rate" if known.kind == "reaction" else "given by a rule of the model"
         return f"{name!r} cannot be set: it is {what}; set what it is computed from."
-
-
-def _checked_times(times: Sequence[float] | Floats) -> Floats:
-    when = np.asarray(times, dtype=np.float64)
-    if when.ndim != 1 or not len(when) or not np.isfinite(when).all() or (np.diff(when) <= 0).any():
-        raise InputError("times: expected ascending, distinct, finite numbers, the first of which is the start.")
-    return when
 
 
 def _unknown(name: str, known: Collection[str]) -> str:

@@ -22,6 +22,7 @@ from simulators.reaction.petab_observable import PetabObservable
 from simulators.reaction.petab_parameter import PetabParameter
 from simulators.reaction.petab_points import PetabPoints
 from simulators.reaction.petab_table import PetabTable, Row, near, number, refuse
+from simulators.reaction.simulation import checked_numbers
 from twin.errors import InputError
 
 if TYPE_CHECKING:
@@ -156,10 +157,14 @@ class PetabProblem:
         Raises:
             InputError: an id that the table does not have, values of different lengths, or a parameter without a value.
         """
-        given = {name: np.atleast_1d(np.asarray(value, dtype=np.float64)) for name, value in (parameters or {}).items()}
+        given = {
+            name: np.atleast_1d(checked_numbers(f"parameters[{name!r}]", value))
+            for name, value in (parameters or {}).items()
+        }
         for name in given:
             if name not in self.parameters:
-                raise InputError(f"parameters: no {name!r} in the problem's table;{near(name, self.parameters)}")
+                raise InputError(f"parameters: no {name!r} in the problem's table;{near(name, self.parameters)} "
+                                 "expected ids of the table of parameters.")  # fmt: skip
         sizes = {len(value) for value in given.values() if len(value) != 1} or {1}
         if len(sizes) > 1 or any(value.ndim != 1 for value in given.values()):
             told = ", ".join(f"{name} {value.shape}" for name, value in given.items())

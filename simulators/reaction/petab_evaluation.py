@@ -31,7 +31,7 @@ class PetabEvaluation:
         problem: what was run.
         points: which points `[R]`.
         simulation, noise: values of the observables, on the linear scale, and of their noise formulas `[M, R]`; NaN where
-            the model could not be run.
+            the model could not be run, and a noise that is not above 0, for which there is no density.
         status: of the run behind each point, a `Status` `[M, R]`.
         found_by: how the steady state before each point was found, a `FoundBy` `[M, R]`; 0 where there is none.
     """
@@ -116,7 +116,8 @@ def evaluate(
         symbols |= _filled(
             observable.noise_slots, [points.noise_fills[i] for i in rows], values, seen, experiments, rows, column
         )
-        noise[:, rows] = observable.noise.values({**symbols, observable.id: simulation[:, rows]})
+        width = observable.noise.values({**symbols, observable.id: simulation[:, rows]})
+        noise[:, rows] = np.where(width > 0.0, width, np.nan)
     return PetabEvaluation(problem, points, simulation, noise, status, found_by)
 
 

@@ -87,7 +87,10 @@ class PetabPoints:
             times[i] = number(row, "time", faults, what="a number, or inf for the steady state")
             if times[i] < 0.0 or math.isnan(times[i]):
                 faults.append(f"{row.place}: time is {row['time']}; expected 0 or later, or inf for the steady state.")
+            before = len(faults)
             measured[i] = number(row, "measurement", faults)
+            if len(faults) == before and not math.isfinite(measured[i]):
+                faults.append(f"{row.place}: measurement is {row['measurement']}; expected a finite number.")
             if observable is None:
                 continue
             if observable.transformation != "lin" and measured[i] <= 0.0:
@@ -99,6 +102,11 @@ class PetabPoints:
                 _filled(row, "observableParameters", observable.slots, known, faults),
                 _filled(row, "noiseParameters", observable.noise_slots, known, faults),
             ))  # fmt: skip
+            width = fills[-1][1]
+            if observable.noise.text in observable.noise_slots and any(
+                not isinstance(w, str) and not w > 0.0 for w in width
+            ):
+                faults.append(f"{row.place}: noiseParameters is {row['noiseParameters']}; expected a value above 0.")
         if len(fills) < len(table.rows):  # faulty: the caller refuses
             fills = [((), ())] * len(table.rows)
         return cls(

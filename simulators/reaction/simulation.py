@@ -18,6 +18,7 @@ import numpy as np
 from simulators.reaction.course import Course
 from simulators.reaction.engine import Floats, Status
 from simulators.reaction.network import Network, Observable
+from twin.errors import InputError
 
 if TYPE_CHECKING:
     import xarray
@@ -26,6 +27,32 @@ if TYPE_CHECKING:
 
 Quantity = Literal["concentration", "amount"]
 DIMENSIONS = ("member", "time")
+
+
+def checked_numbers(what: str, values: Any) -> Floats:
+    """Values as numbers; refused, as `what`, where they are none."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: {values!r}: expected numbers.") from error
+
+
+def checked_times(times: Any) -> Floats:
+    """Output times `[T]`; refused where they do not ascend."""
+    when = checked_numbers("times", times)
+    if when.ndim != 1 or not len(when) or not np.isfinite(when).all() or (np.diff(when) <= 0).any():
+        raise InputError("times: expected ascending, distinct, finite numbers, the first of which is the start.")
+    return when
+
+
+def check_tolerances(rtol: Any, atol: Any) -> None:
+    """Refuse tolerances that promise nothing, or that no step can keep."""
+    relative, absolute = float(checked_numbers("rtol", rtol)), float(checked_numbers("atol", atol))
+    if not 0.0 <= relative < 1.0 or not 0.0 <= absolute < np.inf or relative == absolute == 0.0:
+        raise InputError(
+            f"rtol={rtol}, atol={atol}: expected a relative tolerance from 0 to below 1 and an absolute one of 0 or more, "
+            "not both 0; e.g. rtol=1e-6, atol=1e-9."
+        )
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,11 @@ def _sbml(model: str | Path) -> tuple[str, str]:
             name, text, folder = path.name, path.read_text(encoding="utf-8"), path.parent
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a text file ({error.reason}); expected {_SUFFIXES}.") from error
-    return name, text if text.lstrip("\ufeff \t\r\n").startswith("<") else _from_antimony(text, name, folder)
+    if text.lstrip("\ufeff \t\r\n").startswith("<"):
+        return name, text
+    if name.endswith((".xml", ".sbml")):  # Antimony makes an empty model of almost anything
+        raise InputError(f"{name}: no XML in this file; expected SBML. Name it .ant if it is Antimony.")
+    return name, _from_antimony(text, name, folder)
 
 
 def _from_antimony(text: str, name: str, folder: Path | None) -> str:

@@ -72,14 +72,18 @@ def streamed(
         overwrite: whether a store that is there may be replaced: it stays until the new one is whole.
 
     Raises:
-        InputError: see `refuse_taken`.
+        InputError: see `refuse_taken`; a folder that cannot be written to.
     """
     refuse_taken(path, overwrite=overwrite)
     path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tidy(path)
-    size = block_members(values_per_member)
     place = draft(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tidy(path)
+        place.mkdir()
+    except OSError as error:
+        raise InputError(f"store: {path} cannot be written ({error.strerror}); choose another path.") from error
+    size = block_members(values_per_member)
     try:
         with ThreadPoolExecutor(1) as writer:
             arrays: dict[str, Any] = {}
