@@ -249,8 +249,10 @@ def _crossed(
             at = replace(at, states=perturb(twin, at.states, stretch.perturbations), now={})
         for crossed in windows.cross(take, at, stretch, scheme):
             taken, at = crossed.taken, crossed.taken.standing
-            found.append({f"{name}.{port}": v for name, said in taken.said.items() for port, v in said.items()})
-            looks += next(iter(found[-1].values())).shape[1]
+            looked = next(v for said in taken.said.values() for v in said.values()).shape[1]
+            if looked or not found:  # most windows are not looked into
+                found.append({f"{name}.{port}": v for name, said in taken.said.items() for port, v in said.items()})
+            looks += looked
             counts["windows"] = counts["windows"] + 1
             counts["rejected"] = counts["rejected"] + crossed.rejected
             counts["iterations"] = counts["iterations"] + taken.iterations + crossed.wasted

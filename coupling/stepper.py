@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,7 @@ from twin.simulator import Follower, Simulator, State, Values
 from twin.units import factor
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One step that is asked for; times are the twin's.
 
     Args:
@@ -100,11 +98,12 @@ class SerialStepper:
         return simulator.begin(step.state, step.inputs, **self._times(step), signals=self._signals(step))
 
     def _taken(self, step: Step) -> tuple[State, Values]:
-        simulator, times = self._twin.simulators[step.name], self._times(step)
+        simulator, clock = self._twin.simulators[step.name], self._clocks[step.name]
         try:
-            signals = self._signals(step)
-            if signals is None:
-                return simulator.step(step.state, step.inputs, **times)
+            if step.signals is None:
+                sample = [time * clock for time in step.sample] if step.sample else ()
+                return simulator.step(step.state, step.inputs, t0=step.t0 * clock, t1=step.t1 * clock, sample=sample)
+            signals, times = self._signals(step) or {}, self._times(step)
             if isinstance(simulator, Follower):
                 return simulator.follow(step.state, signals, **times)
             return _sub_cycled(simulator, step.state, signals, **times)
