@@ -3,7 +3,8 @@
 Cost: CPU time of all sensitivities over that of plain simulations of the same members at the same tolerances, in turns in
 one process. Error: greatest |found - reference| over time, in shares of the reference's greatest value, of each pair of
 species and quantity; the reference is a run at 1e-4 of the tolerance. Check: differences of plain simulations at two
-widths, each extrapolated; a pair is judged where the two agree to 1e-6 of its greatest value.
+widths, each extrapolated; a pair is judged where the two agree to 1e-6 of its greatest value. Shares are of that value and
+what the absolute tolerance is over the relative one, as integration controls them: a sensitivity near 0 divides nothing.
 
 Legend: `M` members, `T` times, `S` species, `C` quantities.
 """
@@ -23,7 +24,7 @@ from scenarios.commands.race_members import POINTS, Course, Settings, course
 _WIDTHS = (2e-2, 5e-3)
 _JUDGED = 1e-6
 _LEAST = 1e-9
-"""Sensitivities whose quantity times greatest value is less than this share of the species' own are not compared."""
+"""Sensitivities whose quantity times greatest value is less than this share of the species' own, or of the tolerances' floor, are not compared."""
 
 
 def quantities(track: Course, most: int, initial: int) -> list[str]:
@@ -83,7 +84,7 @@ def measure(
         "failed_share": float((data["status"] != 0).mean()),
     }  # fmt: skip
     if check:
-        found |= _errors(_table(data, track), _table(sensitive(1e-4 * rtol), track), _values(data, track), given, wrt)
+        found |= _errors(_table(data, track), _table(sensitive(1e-4 * rtol), track), _bases(track, given, wrt, members))
         found |= _against_differences(track, {n: v[:1] for n, v in given.items()}, wrt, times, rtol)
     return found
 
@@ -111,15 +112,25 @@ def _name(species: str) -> str:
     return f"{species}_" if species in ("member", "time") else species
 
 
-def _errors(found: Any, reference: Any, values: Any, given: Mapping[str, Any], wrt: Sequence[str]) -> dict[str, Any]:
-    greatest = np.abs(reference).max(axis=2)  # [S, M, C]
-    sizes = np.ones((found.shape[1], len(wrt)))
-    for c, name in enumerate(wrt):
-        sizes[:, c] = np.abs(given.get(name, 1.0))
-    matters = greatest * sizes > _LEAST * np.abs(values).max(axis=2)[:, :, None]
-    with np.errstate(all="ignore"):
-        errors = (np.abs(found - reference).max(axis=2) / greatest)[matters & np.isfinite(greatest)]
+def _bases(track: Course, given: Mapping[str, Any], wrt: Sequence[str], members: int) -> np.ndarray:
+    """What the quantities are at the start `[M, C]`."""
+    data = track.model.simulate([0.0], select=list(wrt), parameters=given, members=members, threads=1)
+    return np.stack([data[_name(n)].values[:, 0] for n in wrt], axis=-1)
+
+
+def _errors(found: Any, reference: Any, sizes: Any) -> dict[str, Any]:
+    """Of members that both runs bring to their end."""
+    with np.errstate(invalid="ignore"):
+        errors = np.abs(found - reference).max(axis=2) / _unit(np.abs(reference).max(axis=2), sizes)
+    errors = errors[np.isfinite(errors)]
     return {"error": float(errors.max()), "error_median": float(np.median(errors))} if errors.size else {}
+
+
+def _unit(greatest: Any, sizes: Any) -> Any:
+    """What an error of a sensitivity is a share of: its greatest value, and the tolerances' floor over the quantity's size
+    (1 where that is 0)."""
+    sizes = np.abs(sizes)
+    return greatest + FLOOR / np.where(sizes > 0.0, sizes, 1.0)
 
 
 def _against_differences(
@@ -132,7 +143,7 @@ def _against_differences(
         times, wrt=wrt, parameters=given, select=species, rtol=tight, atol=tight * FLOOR, threads=1
     )
     found = _table(data, track)[:, 0]  # [S, T, C]
-    bases = {n: model.simulate(times[:1], select=[n], parameters=given, threads=1)[_name(n)].values[0, 0] for n in wrt}
+    bases = dict(zip(wrt, _bases(track, given, wrt, 1)[0], strict=True))
     moved = [n for n in wrt if bases[n] != 0.0]
     sharp = max(tight * 1e-2, 1e-12)
     slopes = np.empty((len(species), len(_WIDTHS), len(times), len(moved)))
@@ -153,9 +164,9 @@ def _against_differences(
     greatest = np.abs(slopes[:, 1]).max(axis=1)
     with np.errstate(all="ignore"):
         doubt = np.abs(slopes[:, 0] - slopes[:, 1]).max(axis=1) / greatest
-        error = np.abs(mine[:, None] - slopes).max(axis=2).min(axis=1) / greatest
     sizes = np.abs([bases[n] for n in moved])
-    matters = greatest * sizes > _LEAST * np.abs(_values(data, track)[:, 0]).max(axis=1)[:, None]
+    error = np.abs(mine[:, None] - slopes).max(axis=2).min(axis=1) / _unit(greatest, sizes)
+    matters = greatest * sizes > _LEAST * np.maximum(np.abs(_values(data, track)[:, 0]).max(axis=1), FLOOR)[:, None]
     judged = (doubt <= _JUDGED) & matters
     zero = ~mine.any(axis=1)
     return {
