@@ -6,6 +6,7 @@ Clocks differ from run to run, so all of it goes into attributes `run_…` and i
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -103,10 +104,12 @@ def check_timeline(path: Path, *, replace: bool) -> None:
     """Refuse a place for the timeline before anything runs.
 
     Raises:
-        InputError: no such folder, or a file is there and nobody said that it may be replaced.
+        InputError: no such folder, one that cannot be written to, or a file is there and nobody said that it may be replaced.
     """
     if not path.parent.is_dir():
         raise InputError(f"--timeline {path}: there is no folder {path.parent}; make it first.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"--timeline {path}: {path.parent} cannot be written to; choose another folder.")
     if path.is_dir():
         raise InputError(f"--timeline {path} is a folder; give the name of a file, e.g. trace.json.")
     if path.exists() and not replace:

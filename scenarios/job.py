@@ -167,7 +167,10 @@ class _Run:
         finally:
             if self.timeline is not None:
                 about = {"title": self.scenario.title, "kakehashi": twin.__version__, **self._run_attributes()}
-                self.clocks.write(self.timeline, about={k: v for k, v in about.items() if k != "run_utilisation"})
+                try:
+                    self.clocks.write(self.timeline, about={k: v for k, v in about.items() if k != "run_utilisation"})
+                except OSError as error:  # how the run ended counts, a job script goes by that
+                    self.progress.say(f"timeline  {self.timeline} could not be written ({error.strerror})")
 
     def _lead(self) -> int:
         scenario, arms = self.scenario, self.scenario.arms()

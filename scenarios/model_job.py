@@ -6,6 +6,7 @@ cut the same way whatever the number of processes or ranks, so the bits of the r
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -103,6 +104,8 @@ def run(
             return DONE
         if figure is not None and (not figure.parent.is_dir() or figure.suffix not in (".png", ".svg", ".pdf")):
             raise InputError(f"--figure {figure}: expected a .png, .svg or .pdf file in a folder that exists.")
+        if figure is not None and not os.access(figure.parent, os.W_OK | os.X_OK):
+            raise InputError(f"--figure {figure}: {figure.parent} cannot be written to; choose another folder.")
         work = make()
         place = Place(FOLDER / f"{work.name}.zarr" if out is None else out.expanduser())
         if executor.took_over and place.under_way:  # the root before this one had begun it

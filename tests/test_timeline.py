@@ -231,6 +231,18 @@ def test_a_timeline_that_cannot_be_written_is_refused_before_anything_runs(
     assert Path("there.json").read_text() == "mine"
 
 
+def test_a_disk_that_does_not_take_the_timeline_does_not_change_how_the_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Job scripts go by the exit code. The name fits, but not with what is added to it while it is written."""
+    monkeypatch.chdir(tmp_path)
+    small_scenario.write(tmp_path)
+    assert main(["run", "small.yaml", "--processes", "1", "--timeline", "t" * 255]) == 0
+    said = capsys.readouterr()
+    assert "could not be written (File name too long)" in said.out + said.err
+    assert Path("results").is_dir()
+
+
 @needs_mpiexec
 def test_every_rank_has_its_rows(tmp_path: Path) -> None:
     scenario, trace = str(small_scenario.write(tmp_path)), tmp_path / "trace.json"
