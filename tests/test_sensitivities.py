@@ -308,9 +308,10 @@ def test_bachmann_agrees_with_differences_in_every_parameter() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", ["Boehm_JProteomeRes2014", "Lucarelli_CellSystems2018"])
+@pytest.mark.parametrize("folder", ["Boehm_JProteomeRes2014", "Lucarelli_CellSystems2018", "Smith_BMCSystBiol2013"])
 def test_published_models_agree_with_differences_where_most_species_move(folder: str) -> None:
-    """As `twin bench sensitivities` judges it: 1e-5 of each sensitivity's maximum, and no false zeros."""
+    """As `twin bench sensitivities` judges it: 1e-5 of each sensitivity's maximum, and no false zeros. Smith's species are
+    amounts by definition, far from their concentrations, and have invariants, whose sensitivities are cancellation."""
     found = measure(shared("models", folder), members=2, rtol=1e-6, most=6, initial=3, check=True, repeats=1)
     assert found["failed_share"] == 0.0
     assert found["pairs_judged"] >= 40

@@ -84,7 +84,8 @@ def measure(
         "failed_share": float((data["status"] != 0).mean()),
     }  # fmt: skip
     if check:
-        found |= _errors(_table(data, track), _table(sensitive(1e-4 * rtol), track), _bases(track, given, wrt, members))
+        sizes = _bases(track, given, wrt, members)
+        found |= _errors(_table(data, track), _table(sensitive(1e-4 * rtol), track), _values(data, track), sizes, rtol)
         found |= _against_differences(track, {n: v[:1] for n, v in given.items()}, wrt, times, rtol)
     return found
 
@@ -113,16 +114,28 @@ def _name(species: str) -> str:
 
 
 def _bases(track: Course, given: Mapping[str, Any], wrt: Sequence[str], members: int) -> np.ndarray:
-    """What the quantities are at the start `[M, C]`."""
-    data = track.model.simulate([0.0], select=list(wrt), parameters=given, members=members, threads=1)
-    return np.stack([data[_name(n)].values[:, 0] for n in wrt], axis=-1)
+    """What the quantities are at the start `[M, C]`, as they are given: amounts of species that the model counts whole."""
+    model, initials = track.model, track.model.network.initials
+
+    def at_start(quantity: Any) -> Any:
+        return model.simulate(
+            [0.0], select=list(wrt), parameters=given, members=members, threads=1, quantity=quantity
+        )  # fmt: skip
+
+    concentrations, amounts = at_start("concentration"), at_start("amount")
+    whole = [name in initials and initials[name][0] for name in wrt]
+    parts = [(amounts if w else concentrations)[_name(n)].values[:, 0] for n, w in zip(wrt, whole, strict=True)]
+    return np.stack(parts, axis=-1)
 
 
-def _errors(found: Any, reference: Any, sizes: Any) -> dict[str, Any]:
-    """Of members that both runs bring to their end."""
+def _errors(found: Any, reference: Any, values: Any, sizes: Any, rtol: float) -> dict[str, Any]:
+    """Of members that both runs bring to their end, where the quantity moves the species by more than its tolerance."""
+    greatest = np.abs(reference).max(axis=2)  # [S, M, C]
+    weights = np.where(sizes != 0.0, np.abs(sizes), 1.0)
+    matters = greatest * weights > rtol * np.abs(values).max(axis=2)[:, :, None]
     with np.errstate(invalid="ignore"):
-        errors = np.abs(found - reference).max(axis=2) / _unit(np.abs(reference).max(axis=2), sizes)
-    errors = errors[np.isfinite(errors)]
+        errors = np.abs(found - reference).max(axis=2) / _unit(greatest, sizes)
+    errors = errors[matters & np.isfinite(errors)]
     return {"error": float(errors.max()), "error_median": float(np.median(errors))} if errors.size else {}
 
 
