@@ -25,3 +25,10 @@ def test_everything_is_measured_and_written(tmp_path: Path) -> None:
     assert [row["bytes"] for row in found["remote"]] == [16, 16_000, 96_000, 960_000]
     assert all(row["step_us"] > 0 and row["bare_us"] > 0 for row in found["remote"])
     assert "µs per exchange beyond a bare step" in done.output
+
+
+@pytest.mark.parametrize("what", ["coupling", "faults", "scaling"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(what: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["bench", what, "--json", str(tmp_path / "nowhere" / "found.json")])
+    assert done.exit_code == 2
+    assert "cannot be written" in done.output

@@ -170,7 +170,7 @@ def test_command_writes_tables_that_a_scenario_draws_from(tmp_path: Path, capsys
         ({"problem": ("conditions.tsv", "condition.tsv")}, InputError, "condition_files names condition.tsv, which is not there"),
         ({"measurements": ("noiseParameters", "noise")}, InputError, "noiseParameters is '', 0 values; expected 1"),
         ({"measurements": ("plain", "plane")}, InputError, "no condition 'plane'; did you mean 'plain'"),
-        ({"measurements": (f"\t{NOISE}\n", "\t-1\n")}, InputError, "noise of 0 or less"),
+        ({"measurements": (f"\t{NOISE}\n", "\t-1\n")}, InputError, "noiseParameters is -1; expected a value above 0"),
         ({"observables": ("observableParameter1_blot*R", "observableParameter1_blot+R")}, UnsupportedFeature, "blot"),
         ({"observables": ("noiseParameter1_blot", "0.1*R")}, UnsupportedFeature, "noise '0.1\\*R'"),
         ({"parameters": ("parameterScaleNormal", "logNormal")}, UnsupportedFeature, "idle: .* prior 'logNormal'"),

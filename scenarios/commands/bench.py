@@ -15,6 +15,13 @@ import typer
 app = typer.Typer(help="Measure what the documentation states.", no_args_is_help=True)
 
 
+def _place(path: Path | None) -> Path | None:
+    """Refuse a file that cannot be written before minutes are spent on what it shall hold."""
+    if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK) and not path.is_dir()):
+        raise typer.BadParameter(f"{path} cannot be written; give a file in a folder that exists.")
+    return path
+
+
 @app.callback()
 def bench() -> None:
     """Measure what the documentation states."""
@@ -41,7 +48,7 @@ def scaling(
     task: Annotated[float, typer.Option(min=0.001, help="Length of a simulated task [s].")] = 10.0,
     per_worker: Annotated[int, typer.Option(min=2, help="Simulated tasks for each worker.")] = 10,
     slower: Annotated[str, typer.Option(help="How many times slower cores are simulated, too.")] = "1,4",
-    json: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    json: Annotated[Path | None, typer.Option("--json", callback=_place, help="Write everything here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it, e.g. scaling.svg.")] = None,
 ) -> None:
     """How the executor scales: measured, oversubscribed up to 64 ranks; a model checked against that; simulated up to 82,944 workers."""
@@ -79,7 +86,9 @@ def executor(
 
 @app.command()
 def coupling(
-    json: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", callback=_place, help="Write everything measured here.")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="How often; the best counts.")] = 5,
 ) -> None:
     """What an exchange costs between 100 local simulators, and a step on another rank beside a bare MPI round trip."""
@@ -136,8 +145,12 @@ def emulator(
 @app.command()
 def sbml(
     folder: Annotated[Path, typer.Argument(help="Folder with cases of the SBML Test Suite, at any depth.")],
-    json: Annotated[Path | None, typer.Option("--json", help="Write outcomes of all cases here.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Write the table of refused cases, in Markdown, here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", callback=_place, help="Write outcomes of all cases here.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(callback=_place, help="Write the table of refused cases, in Markdown, here.")
+    ] = None,
     processes: Annotated[int, typer.Option(min=1, help="How many cases run at once.")] = len(os.sched_getaffinity(0)),
     limit: Annotated[float, typer.Option(min=1, help="Seconds that one case may take.")] = 300.0,
     memory: Annotated[float, typer.Option(min=1, help="GiB of address space that a process may take.")] = 8.0,
@@ -167,7 +180,9 @@ def ensemble(
     models: Annotated[
         list[Path], typer.Argument(metavar="MODEL...", help="SBML files, or PEtab problems: a YAML file or its folder.")
     ],
-    json: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", callback=_place, help="Write everything measured here.")
+    ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.01, help="What RoadRunner may take per tolerance; sets how many members there are.")
     ] = 5.0,
@@ -248,7 +263,9 @@ def faults(
     writes: Annotated[int, typer.Option(min=1, help="How often a process is killed that writes checkpoints.")] = 100,
     members: Annotated[int, typer.Option(min=1, help="Cells per line of those runs: how long they take.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
-    json: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", callback=_place, help="Write everything measured here.")
+    ] = None,
 ) -> None:
     """What a run outlives: killed ranks (rank 0 as well), kills while a checkpoint is written, full disks, flipped bits."""
     from scenarios.commands import fault_table
@@ -263,7 +280,9 @@ def faults(
 @app.command()
 def sensitivities(
     models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="As those of `twin bench ensemble`.")],
-    json: Annotated[Path | None, typer.Option("--json", help="Write everything measured here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", callback=_place, help="Write everything measured here.")
+    ] = None,
     members: Annotated[int, typer.Option(min=1, help="How many are integrated.")] = 64,
     rtol: Annotated[float, typer.Option(help="Relative tolerance; the absolute one is 1e-3 of it.")] = 1e-6,
     most: Annotated[int, typer.Option("--parameters", min=0, help="Most parameters.")] = 1000,
