@@ -18,7 +18,8 @@ from hpc.errors import LaunchError
 from hpc.message import Buffer
 
 _TAG = 7471
-_EAGER_S = 0.02  # looking without pause, but for letting others have the core
+_AT_ONCE_S = 0.0002  # looking without pause: answers of simulators that do little come by then
+_EAGER_S = 0.02  # looking again and again, but letting others have the core in between
 _LONGEST_NAP_S = 0.001
 
 
@@ -80,12 +81,13 @@ class Line:
                     buffer = np.empty(status.Get_count(self._mpi.BYTE), dtype=np.uint8)
                     waiting.Recv([buffer, self._mpi.BYTE])
                     return status.Get_source(), buffer
-            if time.perf_counter() - begun <= _EAGER_S:
-                os.sched_yield()
-            else:
+            waited = time.perf_counter() - begun
+            if waited > _EAGER_S:
                 stop.check()
                 nap = min(_LONGEST_NAP_S, 2 * nap or 2e-5)
                 time.sleep(nap)
+            elif waited > _AT_ONCE_S:
+                os.sched_yield()
 
     def flush(self) -> None:
         """Wait until everything has left."""
