@@ -29,6 +29,7 @@ def test_everything_is_measured_and_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["coupling", "faults", "scaling"])
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(what: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["bench", what, "--json", str(tmp_path / "nowhere" / "found.json")])
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(app, ["bench", what, "--json", str(tmp_path / "file" / "found.json")])
     assert done.exit_code == 2
     assert "cannot be written" in done.output

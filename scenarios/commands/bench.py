@@ -16,9 +16,17 @@ app = typer.Typer(help="Measure what the documentation states.", no_args_is_help
 
 
 def _place(path: Path | None) -> Path | None:
-    """Refuse a file that cannot be written before minutes are spent on what it shall hold."""
-    if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK) and not path.is_dir()):
-        raise typer.BadParameter(f"{path} cannot be written; give a file in a folder that exists.")
+    """Make the folder of a file, and refuse what cannot be written before minutes are spent on what it shall hold."""
+    if path is None:
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{path} cannot be written ({error.strerror}); give a file in another folder."
+        ) from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise typer.BadParameter(f"{path} cannot be written; give a file in a folder where you may write.")
     return path
 
 
