@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from scenarios.consistency import model_problems
 from scenarios.emulation import emulator_card
 from scenarios.fit import Fit
+from scenarios.model_consistency import model_problems
 from scenarios.problem import Problem, refusal
 from simulators.closed_form import Constant
 from twin.errors import InputError

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 import twin
 from scenarios.arm import MEASURED_SUFFIX, Arm
 from scenarios.cohort import Cohort
-from scenarios.consistency import RESERVED
 from scenarios.measurement import Measurement
+from scenarios.reserved_names import RESERVED
 from scenarios.tasks import BROKE, EMULATOR, LOST, MECHANISM, CellCourses, CellTask
 from simulators.reaction import Status
 from twin.errors import InputError

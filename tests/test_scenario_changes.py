@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from plain_run import names_of, trajectory
 
-from scenarios.consistency import model_problems
+from scenarios.model_consistency import model_problems
 from scenarios.scenario import Scenario
 from scenarios.yaml_file import YamlFile
 from twin.perturbation import Perturbation

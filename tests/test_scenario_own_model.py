@@ -10,7 +10,7 @@ import pytest
 from plain_run import names_of, trajectory
 from shared_data import shared
 
-from scenarios.consistency import model_problems
+from scenarios.model_consistency import model_problems
 from scenarios.scenario import Scenario
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own_model.md"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scenarios import job
 from scenarios.build import build
-from scenarios.consistency import model_problems
+from scenarios.model_consistency import model_problems
 from scenarios.problem import refusal
 from scenarios.scenario import Scenario
 from scenarios.template import STARTER
