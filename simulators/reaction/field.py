@@ -20,6 +20,7 @@ from torch import Tensor
 from simulators.reaction.expression import Graph, Node
 from simulators.reaction.layers import Layers, copied, guarded, layered
 from simulators.reaction.network import CLOCK, Network, symbol_name
+from simulators.reaction.selection import selected
 from twin.errors import InputError, UnsupportedFeature
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class Field:
         """
         if quantity not in ("concentration", "amount"):
             raise InputError(f'quantity={quantity!r}: expected "concentration" or "amount".')
-        shown = self._model._selected(select)
+        shown = selected(self._model.network, select)
         nodes = [o.amount if quantity == "amount" else o.concentration for o in shown]
         formula = Formula(self._model.network.graph, nodes, self._inputs)
         return lambda t, x, p: self._evaluate(formula, t, x, p)
@@ -229,7 +230,7 @@ class Field:
             what: {n: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for n, v in table.items()}
             for what, table in tables.items()
         }
-        given, count = self._model._given(plain["parameters"], plain["initial"], quantity, members)
+        given, count = self._model._settable.given(plain["parameters"], plain["initial"], quantity, members)
         network = self._model.network
         scales = {name: v[1] for name, v in given.items() if isinstance(v, tuple)}
         symbols = {network.starts.get(name, name): value for name, value in flat.items()}

@@ -5,8 +5,7 @@ Legend: `M` members, `T` times, `S` states, `P` constants.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +18,12 @@ from simulators.reaction.course import Course
 from simulators.reaction.engine import Floats, Status
 from simulators.reaction.network import Network, Observable
 from simulators.reaction.sbml import read_network
+from simulators.reaction.selection import selected
+from simulators.reaction.settable import Settable
 from simulators.reaction.simulation import (
     Quantity,
     Simulation,
     check_tolerances,
-    checked_numbers,
     checked_times,
     floors,
     granted,
@@ -80,6 +80,10 @@ class ReactionModel:
     def features(self) -> frozenset[str]:
         """The features of SBML that the model uses."""
         return self.network.features
+
+    @cached_property
+    def _settable(self) -> Settable:
+        return Settable(self.network)
 
     def _of_kind(self, kind: str) -> tuple[str, ...]:
         return tuple(name for name, o in self.network.observables.items() if o.kind == kind)
@@ -143,12 +147,12 @@ class ReactionModel:
         when = checked_times(times)
         check_tolerances(rtol, atol)
         chosen, why = self._engine(engine)
-        shown = self._selected(select)
-        given, count = self._given(parameters or {}, initial or {}, quantity, members)
+        shown = selected(self.network, select)
+        given, count = self._settable.given(parameters or {}, initial or {}, quantity, members)
         by_id = {**(parameters or {}), **(initial or {})}
         simulation = Simulation(
             network=self.network, source=self.source, times=when, shown=shown, quantity=quantity, given=given,
-            by_id={name: self._as_given(name, values, quantity) for name, values in by_id.items()},
+            by_id={name: self._settable.as_given(name, values, quantity) for name, values in by_id.items()},
             engine=chosen, reason=why, rtol=rtol, atol=atol, seed=seed or 0, threads=threads or granted(),
             max_steps=max_steps, apart=store is not None,
         )  # fmt: skip
@@ -217,14 +221,12 @@ class ReactionModel:
 
         if quantity not in ("concentration", "amount"):
             raise InputError(f'quantity={quantity!r}: expected "concentration" or "amount".')
-        when, shown = checked_times(times), self._selected(select)
+        when, shown = checked_times(times), selected(self.network, select)
         check_tolerances(rtol, atol)
-        given, count = self._given(parameters or {}, initial or {}, quantity, members)
+        given, count = self._settable.given(parameters or {}, initial or {}, quantity, members)
         for name in () if isinstance(wrt, str) else wrt:
-            if name not in self._settable:
-                raise InputError(f"wrt: {self._not_settable(name, self._settable)}")
-        symbols = {name: self.network.starts.get(name, name) for name in self._settable}
-        columns = sensitivities.columns_of(self.network, wrt, symbols, quantity)
+            self._settable.check("wrt", name)
+        columns = sensitivities.columns_of(self.network, wrt, self._settable.symbols, quantity)
         readouts = [o.amount if quantity == "amount" else o.concentration for o in shown]
         run = sensitivities.run(
             self.network, self._sensitive_courses, readouts, columns, given, when, members=count, rtol=rtol,
@@ -278,8 +280,8 @@ class ReactionModel:
         if method not in ("auto", "newton", "integration"):
             raise InputError(f"method={method!r}: expected 'auto', 'newton' or 'integration'.")
         refuse_restless(self.network)
-        shown = self._selected(select)
-        given, count = self._given(parameters or {}, initial or {}, quantity, members)
+        shown = selected(self.network, select)
+        given, count = self._settable.given(parameters or {}, initial or {}, quantity, members)
         course = self._course(tuple(o.amount if quantity == "amount" else o.concentration for o in shown))
         x, p = self.network.start(given, members=count, time=time)
         found = steady(
@@ -364,66 +366,3 @@ class ReactionModel:
         if engine not in ("ensemble", "reference", "stochastic"):
             raise InputError(f"engine={engine!r}: expected 'auto', 'ensemble', 'reference' or 'stochastic'.")
         return engine, "asked for"
-
-    def _selected(self, select: Sequence[str] | None) -> list[Observable]:
-        known = self.network.observables
-        if select is None:
-            kinds = ("compartment", "parameter")
-            return [o for o in known.values() if o.kind == "species" or (o.kind in kinds and o.moves)]
-        if isinstance(select, str):
-            raise InputError(f"select={select!r}: expected a list of ids.")
-        for name in select:
-            if name not in known:
-                raise InputError(f"select: {_unknown(name, known)}")
-        return [known[name] for name in dict.fromkeys(select)]
-
-    @cached_property
-    def _settable(self) -> frozenset[str]:
-        network = self.network
-        every = (*network.state_names, *network.constant_names, *network.starts)
-        return frozenset(name for name in every if name in network.observables)
-
-    def _given(
-        self, parameters: Mapping[str, Any], initial: Mapping[str, Any], quantity: Quantity, members: int | None
-    ) -> tuple[dict[str, Any], int]:
-        """Values by symbol, and how many members there are."""
-        network, settable = self.network, self._settable
-        found: dict[str, Any] = {}
-        if members is not None and members < 0:
-            raise InputError(f"members={members}: expected how many, 0 or more.")
-        sizes = {} if members is None else {"members": members}
-        for what, table in (("parameters", parameters), ("initial", initial)):
-            for name, value in table.items():
-                if name not in settable:
-                    raise InputError(f"{what}: {self._not_settable(name, settable)}")
-                values = checked_numbers(f"{what}[{name!r}]", value)
-                if values.ndim > 1:
-                    raise InputError(
-                        f"{what}[{name!r}]: expected a number or one per member, not {values.ndim} dimensions."
-                    )
-                if values.ndim == 1:
-                    sizes[f"{what}[{name!r}]"] = len(values)
-                _, whole = self._as_given(name, value, quantity)
-                symbol = network.starts.get(name, name)
-                found[symbol] = values if whole else (values, network.initials[name][1])
-        if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
-            raise InputError(f"how many members? {told}; give each name one value per member, or a single number.")
-        return found, next(iter(sizes.values()), 1)
-
-    def _as_given(self, name: str, values: Any, quantity: Quantity) -> tuple[Floats, bool]:
-        """Values, and whether they are what the symbol holds (an amount if it is a species)."""
-        whole, _ = self.network.initials.get(name, (True, 0))
-        return np.asarray(values, dtype=np.float64), whole or quantity == "amount"
-
-    def _not_settable(self, name: str, settable: Collection[str]) -> str:
-        known = self.network.observables.get(name)
-        if known is None:
-            return _unknown(name, settable)
-        what = "a reaction's rate" if known.kind == "reaction" else "given by a rule of the model"
-        return f"{name!r} cannot be set: it is {what}; set what it is computed from."
-
-
-def _unknown(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3)
-    return f"no {name!r} in this model" + (f"; did you mean {' or '.join(near)}?" if near else ".")

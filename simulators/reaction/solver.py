@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from simulators.reaction.selection import selected
 from twin.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,14 +66,15 @@ class Solver:
             raise InputError(
                 f"wrt: {', '.join(twice)} given twice; what p gives stands once in `wrt` and nowhere else."
             )
-        model._given({**fixed, **dict.fromkeys(wrt, 1.0)}, {}, quantity, None)  # refuses names that cannot be set
+        # refuses names that cannot be set
+        model._settable.given({**fixed, **dict.fromkeys(wrt, 1.0)}, {}, quantity, None)
         network = model.network
         self.states: tuple[str, ...] = tuple(
             name
             for name in network.state_names
             if name in network.observables and name not in wrt and name not in fixed
         )
-        self.readouts: tuple[str, ...] = tuple(o.id for o in model._selected(select))
+        self.readouts: tuple[str, ...] = tuple(o.id for o in selected(network, select))
         self.times: tuple[float, ...] = tuple(float(t) for t in times)
         self._model, self._fixed = model, fixed
         self._options = {"select": self.readouts, "quantity": quantity, **options}
