@@ -1,4 +1,4 @@
-"""SBML of every level, read into a `Network`.
+"""SBML of every level, read into a `Network`; what its ids mean in mathematics says `SbmlIds`.
 
 Legend: an id's *value* is what it means in mathematics; a species stands in the graph as an *amount*.
 """
@@ -14,16 +14,13 @@ from typing import Any
 import libsbml
 
 from simulators.reaction import algebraic
-from simulators.reaction.distributions import DISTRIBUTIONS
 from simulators.reaction.expression import Node
 from simulators.reaction.fast_reactions import relaxed
-from simulators.reaction.formulas import Formulas
 from simulators.reaction.network import (
     CLOCK,
     Assignment,
     Constant,
     Delayed,
-    Draw,
     Event,
     Kind,
     Network,
@@ -34,13 +31,10 @@ from simulators.reaction.network import (
     symbol_name,
 )
 from simulators.reaction.sbml_features import features_of
+from simulators.reaction.sbml_ids import SbmlIds
 from simulators.reaction.sbml_units import time_units_of, units_of
 from simulators.reaction.source import document
 from twin.errors import InputError, UnsupportedFeature
-
-_DISTRIBUTIONS = {
-    getattr(libsbml, f"AST_DISTRIB_FUNCTION_{name.upper()}"): name for name in DISTRIBUTIONS
-}  # fmt: skip
 
 
 def read_network(model: str | Path) -> Network:
@@ -53,136 +47,8 @@ def read_network(model: str | Path) -> Network:
     return _Reader(document(model)).read()
 
 
-class _Reader(Formulas):
-    def __init__(self, file: Any) -> None:
-        super().__init__()
-        self.file = file  # keeps the model alive
-        self.sbml = model = file.getModel()
-        self.species = {s.getId(): s for s in model.getListOfSpecies()}
-        self.compartments = {c.getId(): c for c in model.getListOfCompartments()}
-        self.parameters = {p.getId(): p for p in model.getListOfParameters()}
-        self.reactions = {r.getId(): r for r in model.getListOfReactions()}
-        self.references = {r.getId(): r for r in _references(model) if r.isSetId()}
-        with_math = [rule for rule in model.getListOfRules() if rule.isSetMath()]
-        self.assigned = {r.getVariable(): r.getMath() for r in with_math if r.isAssignment()}
-        self.rated = {r.getVariable(): r.getMath() for r in with_math if r.isRate()}
-        self.residuals = [r.getMath() for r in with_math if r.isAlgebraic()]
-        self.initial = {a.getSymbol(): a.getMath() for a in model.getListOfInitialAssignments() if a.isSetMath()}
-        self.set_by_events = {
-            a.getVariable()
-            for e in model.getListOfEvents()
-            if e.isSetTrigger()
-            for a in e.getListOfEventAssignments()
-            if a.isSetMath()
-        }
-        self.reacting = {
-            reference.getSpecies()
-            for reaction in self.reactions.values()
-            for reference in (*reaction.getListOfReactants(), *reaction.getListOfProducts())
-            if self._reacts(reference.getSpecies())
-        }
-        self.ids: dict[str, Node] = {}
-        self.open: list[str] = []  # ids being read, to find rules that need each other
-        self.delayed: dict[tuple[Node, Node], Delayed] = {}
-        self.draws: list[Draw] = []
-        self.slopes: dict[str, Node] = {}  # id → the symbol that stands for its rate
-
-    def _reacts(self, species: str) -> bool:
-        found = self.species.get(species)
-        return found is not None and not (found.getBoundaryCondition() or found.getConstant())
-
-    # --- what ids mean
-
-    def id(self, name: str) -> Node:
-        """See `Formulas.id`."""
-        if name not in self.ids:
-            if name in self.open:
-                circle = " → ".join([*self.open[self.open.index(name) :], name])
-                raise InputError(f"{self.sbml.getId()}: rules that need each other: {circle}; SBML forbids it.")
-            self.open.append(name)
-            self.ids[name] = self._id(name)
-            self.open.pop()
-        return self.ids[name]
-
-    def _id(self, name: str) -> Node:
-        graph = self.graph
-        if name in self.assigned:
-            return self.node(self.assigned[name])
-        if name in self.reactions:
-            law = self.reactions[name].getKineticLaw()
-            return self.node(law.getMath()) if law is not None and law.isSetMath() else graph.const(0.0)
-        if name in self.species:
-            amount = self.symbol(name)
-            return graph.div(amount, self.size(name)) if self.is_concentration(name) else amount
-        if name in self.references and not self._reference_is_symbol(name):
-            return self._stoichiometry(self.references[name])
-        known = name in self.references or name in self.compartments or name in self.parameters
-        if not known:
-            raise InputError(f"{self.sbml.getId()}: a formula reads {name!r}, which is nothing in this model.")
-        return self.symbol(name)
-
-    def symbol(self, name: str) -> Node:
-        """The symbol of an id (an amount if it is a species)."""
-        return self.graph.symbol(symbol_name(name))
-
-    def is_concentration(self, species: str) -> bool:
-        """Whether the species' id means a concentration; in a compartment without dimensions there is none."""
-        found = self.species[species]
-        return not found.getHasOnlySubstanceUnits() and not self._is_point(found.getCompartment())
-
-    def _is_point(self, compartment: str) -> bool:
-        found = self.compartments.get(compartment)
-        return found is None or (
-            found.isSetSpatialDimensions() and found.getSpatialDimensionsAsDouble() == 0 and not found.isSetSize()
-        )
-
-    def size(self, species: str) -> Node:
-        """The size of a species' compartment."""
-        compartment = self.species[species].getCompartment()
-        return self.id(compartment) if compartment in self.compartments else self.graph.const(1.0)
-
-    def _reference_is_symbol(self, name: str) -> bool:
-        return name in self.rated or name in self.initial or name in self.set_by_events or self._solvable(name)
-
-    def _solvable(self, reference: str) -> bool:
-        return bool(self.residuals) and not self.references[reference].getConstant()
-
-    def _stoichiometry(self, reference: Any) -> Node:
-        if reference.isSetStoichiometryMath() and reference.getStoichiometryMath().isSetMath():
-            return self.node(reference.getStoichiometryMath().getMath())
-        if not reference.isSetStoichiometry() and self.sbml.getLevel() > 2:
-            return self.graph.const(math.nan if reference.isSetId() else 1.0)
-        return self.graph.const(reference.getStoichiometry() if reference.isSetStoichiometry() else 1.0)
-
-    # --- operators that read more than the present
-
-    def special(self, tree: Any) -> Node | None:
-        """See `Formulas.special`."""
-        kind = tree.getType()
-        if kind == libsbml.AST_FUNCTION_RATE_OF:
-            name = tree.getChild(0).getName()
-            return self.slope_of(name)
-        if kind == libsbml.AST_FUNCTION_DELAY:
-            value, delay = self.node(tree.getChild(0)), self.node(tree.getChild(1))
-            if self.graph.value(delay) == 0.0:
-                return value
-            key = (value, delay)
-            if key not in self.delayed:
-                self.delayed[key] = Delayed(f" delayed {len(self.delayed)}", value, delay, value)
-            return self.graph.symbol(self.delayed[key].name)
-        if libsbml.AST_DISTRIB_FUNCTION_NORMAL <= kind <= libsbml.AST_DISTRIB_FUNCTION_RAYLEIGH:
-            arguments = tuple(self.node(tree.getChild(i)) for i in range(tree.getNumChildren()))
-            self.draws.append(Draw(f" random {len(self.draws)}", _DISTRIBUTIONS[kind], arguments))
-            return self.graph.symbol(self.draws[-1].name)
-        return None
-
-    def slope_of(self, name: str) -> Node:
-        """A symbol that stands for d value / dt, replaced when every rate is known."""
-        if name not in self.slopes:
-            self.slopes[name] = self.graph.symbol(f" rate of {name}")
-        return self.slopes[name]
-
-    # --- the parts
+class _Reader(SbmlIds):
+    """Reads the parts of a model."""
 
     def read(self) -> Network:
         """The whole model."""
@@ -265,9 +131,9 @@ class _Reader(Formulas):
     def _changes(self, reaction: Any) -> Iterator[tuple[str, Node]]:
         for references, sign in ((reaction.getListOfReactants(), -1.0), (reaction.getListOfProducts(), 1.0)):
             for reference in references:
-                if self._reacts(reference.getSpecies()):
+                if self.reacts(reference.getSpecies()):
                     node = (
-                        self.id(reference.getId()) if reference.isSetId() else self._stoichiometry(reference)
+                        self.id(reference.getId()) if reference.isSetId() else self.stoichiometry(reference)
                     )  # fmt: skip
                     yield reference.getSpecies(), self.graph.mul(self.graph.const(sign), node)
 
@@ -287,7 +153,7 @@ class _Reader(Formulas):
 
     def _sorted(self, rates: dict[str, Node]) -> tuple[list[str], dict[str, Node]]:
         """Names of the constants, and states with their rates."""
-        symbols = [name for name in self.references if self._reference_is_symbol(name)]
+        symbols = [name for name in self.references if self.reference_is_symbol(name)]
         every = [*self.parameters, *self.compartments, *self.species, *symbols]
         constants = [name for name in every if name not in rates and name not in self.assigned]
         return constants, {name: rates[name] for name in every if name in rates}
@@ -310,10 +176,10 @@ class _Reader(Formulas):
             return graph.const(found.getValue() if found.isSetValue() else math.nan)
         if name in self.compartments:
             found = self.compartments[name]
-            if self._is_point(name):
+            if self.is_point(name):
                 return graph.const(1.0)
             return graph.const(found.getSize() if found.isSetSize() else math.nan)
-        return self._stoichiometry(self.references[name])
+        return self.stoichiometry(self.references[name])
 
     def _initial_amount(self, name: str) -> Node:
         graph, found = self.graph, self.species[name]
@@ -367,7 +233,7 @@ class _Reader(Formulas):
                 if kind == "species" and self.is_concentration(name):
                     amount = self.symbol(name) if name not in self.assigned else graph.mul(value, self.size(name))
                     amount_units = ""
-                elif kind == "species" and not self._is_point(self.species[name].getCompartment()):
+                elif kind == "species" and not self.is_point(self.species[name].getCompartment()):
                     concentration, concentration_units = graph.div(value, self.size(name)), ""
                 moves = name in self.rated or name in self.set_by_events or name in self.reacting
                 yield name, Observable(
@@ -401,12 +267,6 @@ class _Reader(Formulas):
                 return found
             found = {symbol: graph.substitute(node, found) for symbol, node in found.items()}
         raise InputError(f"{network.id}: rateOf() of {', '.join(self.slopes)}: these rates need each other.")
-
-
-def _references(model: Any) -> Iterator[Any]:
-    for reaction in model.getListOfReactions():
-        yield from reaction.getListOfReactants()
-        yield from reaction.getListOfProducts()
 
 
 def _message(constraint: Any) -> str:
