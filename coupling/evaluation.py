@@ -9,17 +9,15 @@ Legend: `M` members of this chunk, `T` sample times.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.errors import InputError, WiringError
-from twin.simulator import Simulator, State, Values
+from twin.simulator import Simulator, State, Values, step_times
 from twin.variable import Variable
 
 EVALUATIONS: Final = "evaluations"
@@ -54,9 +52,7 @@ def check_step(
     Raises:
         InputError: times out of order or outside, an unknown input, or another number of values than members.
     """
-    times = [t0, *sample, t1]
-    if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
-        raise InputError(f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step.")
+    step_times(t0, t1, sample)
     known = [port.name for port in simulator.inputs]
     for name, values in inputs.items():
         if name not in known:

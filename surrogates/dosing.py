@@ -73,14 +73,7 @@ def changed(levels_ML: Floats, names: Sequence[str], changes: Sequence[Perturbat
                 f"it knows {', '.join(names) or 'none'}."
             )
         column = list(names).index(change.name)
-        value = np.asarray(change.value, dtype=np.float64)
-        if value.shape not in ((), after[:, column].shape):
-            raise InputError(
-                f"Perturbation of {change.target}: {value.shape} values for {len(after)} members; "
-                "expected one number, or one per member."
-            )
-        old = after[:, column]
-        after[:, column] = {"set": value, "scale": old * value, "add": old + value}[change.operation]
+        after[:, column] = change.applied(after[:, column])
     return after
 
 

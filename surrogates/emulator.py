@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,7 +29,7 @@ from surrogates.neural_ode import NeuralODE
 from surrogates.trust_gate import TrustGate
 from twin.errors import InputError
 from twin.perturbation import Perturbation
-from twin.simulator import State, Values
+from twin.simulator import State, Values, step_times
 from twin.variable import Variable
 
 Floats = NDArray[np.float64]
@@ -293,11 +292,7 @@ class Emulator:
         """
         if inputs:
             raise InputError(f"Emulator has no input {next(iter(inputs))!r}; what a cell is comes with its features.")
-        times = [float(t0), *(float(time) for time in sample), float(t1)]
-        if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
-            raise InputError(
-                f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step."
-            )
+        times = step_times(t0, t1, sample)
         state, found = self.courses(state, t0=times[0], t1=times[-1], times=times[1:])
         mean = found.mean(axis=1) * self.domain.spans
         return state, {name: np.ascontiguousarray(mean[:, :, column]) for column, name in enumerate(self.readouts)}

@@ -41,15 +41,8 @@ class ReceptorPatch:
     def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
         kd = state.arrays["Kd"]
         for change in perturbations:
-            if change.name != "Kd":
-                raise InputError(f"Perturbation of {change.target}: no such target; did you mean Kd?")
-            if np.shape(change.value) not in ((), kd.shape):
-                raise InputError(
-                    f"Perturbation of {change.target}: {np.shape(change.value)} values for {len(kd)} members."
-                )
-            kd = {"set": np.full(len(kd), change.value), "scale": kd * change.value, "add": kd + change.value}[
-                change.operation
-            ]
+            change.refuse_unknown(self.targets)
+            kd = change.applied(kd)
         return replace(state, arrays={**state.arrays, "Kd": kd})
 
     def step(

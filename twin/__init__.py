@@ -2,6 +2,7 @@
 
 - `Variable`: a port: what flows, in which units
 - `Simulator`, `State`, `Values`: anything that advances, what it remembers, what it says
+- `step_times`: the times of a step, checked
 - `Signal`, `Follower`: an input that moves within a step, and a simulator that takes it
 - `Perturbation`: one change from outside
 - `Bridge`, `UnitBridge`, `Conduit`, `Twin`: scales joined into a checked wiring
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
     from twin.rates import RateEstimate
     from twin.seeds import stream
     from twin.signal import Signal
-    from twin.simulator import Follower, Simulator, State, Values
+    from twin.simulator import Follower, Simulator, State, Values, step_times
     from twin.variable import Variable
 
 _HOME = {
     "Bridge": "bridge", "UnitBridge": "bridge", "Conduit": "graph", "Twin": "graph", "Perturbation": "perturbation",
     "RateEstimate": "rates", "stream": "seeds", "Signal": "signal", "Follower": "simulator", "Simulator": "simulator",
-    "State": "simulator", "Values": "simulator",
+    "State": "simulator", "Values": "simulator", "step_times": "simulator",
     "Variable": "variable", "ConvergenceError": "errors", "InputError": "errors", "KakehashiError": "errors",
     "ResourceError": "errors", "SimulationError": "errors", "UnitError": "errors", "UnsupportedFeature": "errors",
     "WiringError": "errors",
@@ -63,6 +64,7 @@ __all__ = [
     "Values",
     "Variable",
     "WiringError",
+    "step_times",
     "stream",
 ]
 __version__ = "0.1.0"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -54,3 +56,30 @@ class Perturbation:
     def name(self) -> str:
         """Name of the target within its simulator."""
         return self.target.split(".", 1)[1]
+
+    def refuse_unknown(self, targets: Collection[str]) -> None:
+        """Refuse a change of what a simulator does not list.
+
+        Raises:
+            InputError: the name is none of `targets`; the text names near ones.
+        """
+        if self.name not in targets:
+            near = difflib.get_close_matches(self.name, targets, n=3)
+            cure = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(targets)}."
+            raise InputError(f"Perturbation of {self.target}: no such target; {cure}")
+
+    def applied(self, old: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the target's values `[M]` become.
+
+        Raises:
+            InputError: another number of values than members.
+        """
+        value = np.asarray(self.value, dtype=np.float64)
+        if value.shape not in ((), old.shape):
+            raise InputError(
+                f"Perturbation of {self.target}: {value.shape} values for {len(old)} members; "
+                "expected one number, or one per member."
+            )
+        if self.operation == "set":
+            return np.full(old.shape, value)
+        return old * value if self.operation == "scale" else old + value

@@ -5,8 +5,10 @@ Legend: `M` members of this chunk, `T` sample times. Ports carry numpy arrays wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -48,6 +50,18 @@ class State:
     def take(self, rows: NDArray[np.int64]) -> State:
         """The state of some members, by position in this chunk."""
         return replace(self, members=self.members[rows], arrays={name: a[rows] for name, a in self.arrays.items()})
+
+
+def step_times(t0: float, t1: float, sample: Sequence[float] = ()) -> list[float]:
+    """The times of a step: `t0`, the samples, `t1`.
+
+    Raises:
+        InputError: out of order, outside the step, or not finite.
+    """
+    times = [float(t0), *(float(time) for time in sample), float(t1)]
+    if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
+        raise InputError(f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step.")
+    return times
 
 
 @runtime_checkable

@@ -5,12 +5,9 @@ Legend: `M` members of this chunk, `N` members in all, `T` sample times.
 
 from __future__ import annotations
 
-import difflib
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +15,7 @@ from numpy.typing import NDArray
 
 from twin.errors import InputError
 from twin.perturbation import Perturbation
-from twin.simulator import State, Values
+from twin.simulator import State, Values, step_times
 from twin.variable import Variable
 
 Floats = NDArray[np.float64]
@@ -106,19 +103,8 @@ class ClosedForm(ABC):
         """
         arrays = dict(state.arrays)
         for change in perturbations:
-            if change.name not in self._variables:
-                near = difflib.get_close_matches(change.name, self._variables, n=3)
-                cure = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(self._variables)}."
-                raise InputError(f"Perturbation of {change.target}: no such target; {cure}")
-            value = np.asarray(change.value, dtype=np.float64)
-            old = arrays[change.name]
-            if value.shape not in ((), old.shape):
-                raise InputError(
-                    f"Perturbation of {change.target}: {value.shape} values for {len(old)} members; "
-                    "expected one number, or one per member."
-                )
-            new = {"set": value, "scale": old * value, "add": old + value}[change.operation]
-            arrays[change.name] = np.broadcast_to(new, old.shape).copy()
+            change.refuse_unknown(self._variables)
+            arrays[change.name] = change.applied(arrays[change.name])
             self._check(change.name, arrays[change.name], state.members, where=f"Perturbation at {change.time}")
         return replace(state, arrays=arrays)
 
@@ -130,11 +116,7 @@ class ClosedForm(ABC):
         Raises:
             InputError: an input (there is none), or times out of order.
         """
-        times = [t0, *sample, t1]
-        if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
-            raise InputError(
-                f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step."
-            )
+        times = step_times(t0, t1, sample)
         if inputs:
             raise InputError(f"{type(self).__name__} has no input {next(iter(inputs))!r}; it has none at all.")
         moved, values = self._course(state.arrays, np.array(times[1:]) - t0)

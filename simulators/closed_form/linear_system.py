@@ -6,10 +6,8 @@ Legend: `M` members of this chunk, `N` members in all, `S` states, `U` inputs, `
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from scipy.linalg import expm
 from simulators.closed_form.closed_form import ClosedForm, Floats
 from twin.errors import InputError
 from twin.signal import Signal
-from twin.simulator import State, Values
+from twin.simulator import State, Values, step_times
 from twin.variable import Variable
 
 _REMEMBERED = 4096
@@ -107,11 +105,7 @@ class LinearSystem(ClosedForm):
         self, state: State, signals: Mapping[str, Signal], *, t0: float, t1: float, sample: Sequence[float] = ()
     ) -> tuple[State, Values]:
         """See `twin.Follower.follow`: exact, whatever the degree of the signals."""
-        times = [t0, *sample, t1]
-        if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
-            raise InputError(
-                f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step."
-            )
+        times = step_times(t0, t1, sample)
         known = tuple(port.name for port in self._inputs)
         _refuse_unknown("inputs of a step", signals, known)
         members = len(state.members)

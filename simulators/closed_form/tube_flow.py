@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simulators.closed_form.closed_form import ClosedForm, Floats
 from twin.errors import InputError, SimulationError
 from twin.signal import Signal
-from twin.simulator import State, Values
+from twin.simulator import State, Values, step_times
 from twin.variable import Variable
 
 RAN_AWAY = "coupling has run away: take WaveformRelaxation, or relax more"
@@ -95,7 +95,7 @@ class TubeFlow(ClosedForm):
         self, state: State, signals: Mapping[str, Signal], *, t0: float, t1: float, sample: Sequence[float] = ()
     ) -> tuple[State, Values]:
         """See `twin.Follower.follow`; between Euler steps, outputs are on straight lines."""
-        times = checked(t0, t1, sample)
+        times = step_times(t0, t1, sample)
         widening = heard(self, state, signals, "widening", self._X)
         count = 0 if t1 == t0 else 1 if self._longest is None else math.ceil((t1 - t0) / self._longest)
         edges = np.linspace(t0, t1, count + 1)
@@ -138,14 +138,6 @@ class TubeFlow(ClosedForm):
 
     def _course(self, arrays: Mapping[str, Floats], since: Floats) -> tuple[Mapping[str, Floats], Values]:
         raise NotImplementedError  # `follow` is the course, since an input has a part in it
-
-
-def checked(t0: float, t1: float, sample: Sequence[float]) -> list[float]:
-    """`t0`, the samples, `t1`; raises `InputError` where they are out of order."""
-    times = [t0, *sample, t1]
-    if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
-        raise InputError(f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step.")
-    return times
 
 
 def heard(who: ClosedForm, state: State, signals: Mapping[str, Signal], name: str, segments: int) -> Signal | None:

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.closed_form.closed_form import ClosedForm, Floats
-from simulators.closed_form.tube_flow import RAN_AWAY, checked, heard
+from simulators.closed_form.tube_flow import RAN_AWAY, heard
 from twin.errors import InputError, SimulationError
 from twin.signal import Signal
-from twin.simulator import State, Values
+from twin.simulator import State, Values, step_times
 from twin.variable import Variable
 
 
@@ -85,7 +85,7 @@ class TubeWall(ClosedForm):
         Raises:
             SimulationError: a pressure that no such wall withstands, 2ρc² or more.
         """
-        times = checked(t0, t1, sample)
+        times = step_times(t0, t1, sample)
         signal = heard(self, state, signals, "pressure", self._X)
         own = state.arrays["pressure"]
         p = np.repeat(own[:, None], len(times) - 1, axis=1) if signal is None else signal.at(times[1:])

@@ -5,11 +5,9 @@ Legend: `M` members of this chunk, `N` trajectories, `T` sample times.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 from twin.errors import InputError
 from twin.perturbation import Perturbation
 from twin.seeds import stream
-from twin.simulator import State, Values
+from twin.simulator import State, Values, step_times
 from twin.variable import Variable
 
 Floats = NDArray[np.float64]
@@ -140,18 +138,8 @@ class CaptureSimulator:
         """
         arrays = dict(state.arrays)
         for change in perturbations:
-            if change.name not in self._targets:
-                near = difflib.get_close_matches(change.name, self._targets, n=2)
-                cure = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(self._targets)}."
-                raise InputError(f"Perturbation of {change.target}: no such target; {cure}")
-            value, old = np.asarray(change.value, dtype=np.float64), arrays[change.name]
-            if value.shape not in ((), old.shape):
-                raise InputError(
-                    f"Perturbation of {change.target}: {value.shape} values for {len(old)} members; "
-                    "expected one number, or one per member."
-                )
-            new = {"set": value, "scale": old * value, "add": old + value}[change.operation]
-            arrays[change.name] = np.broadcast_to(new, old.shape).copy()
+            change.refuse_unknown(self._targets)
+            arrays[change.name] = change.applied(arrays[change.name])
             _check(change.name, arrays[change.name], where=f"Perturbation of {change.target} at {change.time}")
         return replace(state, arrays=arrays)
 
@@ -163,11 +151,7 @@ class CaptureSimulator:
         Raises:
             InputError: an unknown input, a wrong number of values, or times out of order.
         """
-        times = [t0, *sample, t1]
-        if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
-            raise InputError(
-                f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step."
-            )
+        times = step_times(t0, t1, sample)
         arrays = dict(state.arrays)
         for name, values in inputs.items():
             if name != "free":

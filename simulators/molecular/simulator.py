@@ -5,11 +5,9 @@ Legend: `M` members of this chunk, `T` sample times.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +21,7 @@ from simulators.molecular.receptor import Receptor
 from twin.errors import InputError
 from twin.perturbation import Perturbation
 from twin.seeds import stream
-from twin.simulator import State, Values
+from twin.simulator import State, Values, step_times
 from twin.variable import Variable
 
 NOTHING_REACTED = 1
@@ -174,22 +172,13 @@ class AssociationSimulator:
         """
         arrays = {name: array.copy() for name, array in state.arrays.items()}
         for change in perturbations:
-            if change.name not in self._targets:
-                near = difflib.get_close_matches(change.name, self._targets, n=2)
-                cure = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(self._targets)}."
-                raise InputError(f"Perturbation of {change.target}: no such target; {cure}")
-            value = np.asarray(change.value, dtype=np.float64)
+            change.refuse_unknown(self._targets)
             old = arrays[change.name]
-            if value.shape not in ((), old.shape):
-                raise InputError(
-                    f"Perturbation of {change.target}: {value.shape} values for {len(old)} members; "
-                    "expected one number, or one per member."
-                )
-            new = np.broadcast_to({"set": value, "scale": old * value, "add": old + value}[change.operation], old.shape)
+            new = change.applied(old)
             for number in np.unique(new):
                 _CHECKS[change.name](float(number), where=f"Perturbation of {change.target}: it")
             changed = new != old
-            arrays[change.name] = new.copy()
+            arrays[change.name] = new
             arrays["k_D"][changed] = arrays["sigma_ln_k_D"][changed] = np.nan
             arrays["status"][changed] = 0
         return replace(state, arrays=arrays)
@@ -202,11 +191,7 @@ class AssociationSimulator:
         Raises:
             InputError: an input (there is none), or times out of order.
         """
-        times = [t0, *sample, t1]
-        if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
-            raise InputError(
-                f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times in the step."
-            )
+        times = step_times(t0, t1, sample)
         if inputs:
             raise InputError(f"AssociationSimulator has no input {next(iter(inputs))!r}; it has none at all.")
         arrays = self._estimated(state)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from simulators.reaction.readout import Readouts, unknown
 from twin.errors import InputError
 from twin.perturbation import Perturbation
 from twin.signal import Signal
-from twin.simulator import State, Values
+from twin.simulator import State, Values, step_times
 from twin.variable import Variable
 
 _GIVEN = "given"  # in a state that has not moved yet: names whose start the caller set, so that no assignment undoes it
@@ -138,14 +137,7 @@ class ReactionSimulator:
             name = change.name
             if name not in self._targets:
                 raise InputError(f"Perturbation of {change.target}: {unknown(name, self._targets)}")
-            value = np.asarray(change.value, dtype=np.float64)
-            if value.shape not in ((), state.members.shape):
-                raise InputError(
-                    f"Perturbation of {change.target}: {value.shape} values for {len(state.members)} members; "
-                    "expected one number, or one per member."
-                )
-            old = self._value(state, name)
-            new = np.broadcast_to({"set": value, "scale": old * value, "add": old + value}[change.operation], old.shape)
+            new = change.applied(self._value(state, name))
             self._refuse_negative(state, change, name, new)
             state = self._with(state, {name: new})
         return state
@@ -159,7 +151,7 @@ class ReactionSimulator:
             InputError: an unknown input, or times out of order.
         """
         state = self._fed(state, inputs)
-        return self._integrated(self.engine, state, state.arrays["p"], _times(t0, t1, sample))
+        return self._integrated(self.engine, state, state.arrays["p"], step_times(t0, t1, sample))
 
     def follow(
         self, state: State, signals: Mapping[str, Signal], *, t0: float, t1: float, sample: Sequence[float] = ()
@@ -188,7 +180,7 @@ class ReactionSimulator:
             slopes = signals[name].derivatives(t0)
             for k in range(slopes.shape[1]):
                 p[:, place[coefficient(name, k)]] = slopes[:, k] * ((t1 - t0) ** k / math.factorial(k))
-        end, values = self._integrated(engine, begun, p, _times(t0, t1, sample))
+        end, values = self._integrated(engine, begun, p, step_times(t0, t1, sample))
         return self._with(end, {name: signals[name].at([t1])[:, 0] for name in moving}), values
 
     def equilibrate(
@@ -352,17 +344,3 @@ def _positive(name: str, value: float) -> float:
     if not 0.0 < value < 1.0:
         raise InputError(f"{name} is {value}; expected a number between 0 and 1, such as 1e-8.")
     return value
-
-
-def _times(t0: float, t1: float, sample: Sequence[float]) -> list[float]:
-    """`t0`, the samples, `t1`.
-
-    Raises:
-        InputError: out of order, outside, or not finite.
-    """
-    times = [t0, *sample, t1]
-    if not all(math.isfinite(time) for time in times) or any(b < a for a, b in pairwise(times)):
-        raise InputError(
-            f"step from {t0} to {t1} with samples {list(sample)}: expected ascending times within the step."
-        )
-    return times
