@@ -10,7 +10,7 @@ Legend: `M` members of this chunk, `T` sample times.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,14 @@ from coupling.evaluation import (
     unwrapped,
     wrapped,
 )
+from coupling.wrapper import Wrapper
 from twin.errors import InputError
 from twin.perturbation import Perturbation
 from twin.simulator import Simulator, State, Values
 from twin.variable import Variable
 
 
-class Cached:
+class Cached(Wrapper):
     """A micro simulator behind a tolerance.
 
     Args:
@@ -63,54 +64,34 @@ class Cached:
         self._rtol, self._atol = _by_input(rtol, names, "rtol"), _by_input(atol, names, "atol")
         if longest is not None and not longest > 0:
             raise InputError(f"Cached: longest {longest}; expected a time above 0 in {simulator.time_units}, or None.")
-        self._simulator = simulator
+        super().__init__(simulator)
         self._longest = longest
-
-    @property
-    def inputs(self) -> tuple[Variable, ...]:
-        """Those of the micro simulator."""
-        return self._simulator.inputs
 
     @property
     def outputs(self) -> tuple[Variable, ...]:
         """Those of the micro simulator, and how often it was asked."""
-        return (*self._simulator.outputs, COUNT)
-
-    @property
-    def targets(self) -> Mapping[str, Variable]:
-        """Those of the micro simulator."""
-        return self._simulator.targets
-
-    @property
-    def clock(self) -> Literal["macro", "micro"]:
-        """``"micro"``."""
-        return "micro"
-
-    @property
-    def time_units(self) -> str:
-        """Those of the micro simulator."""
-        return self._simulator.time_units
+        return (*self._inside.outputs, COUNT)
 
     def init(self, *, members: NDArray[np.int64], seed: int) -> State:
         """The micro simulator's start; nobody has been asked yet."""
-        return wrapped(self._simulator.init(members=members, seed=seed))
+        return wrapped(self._inside.init(members=members, seed=seed))
 
     def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
         """The micro simulator's state after the changes; all members will be asked again."""
-        return rewrapped(state, self._simulator.perturb(unwrapped(state), perturbations), stale=True)
+        return rewrapped(state, self._inside.perturb(unwrapped(state), perturbations), stale=True)
 
     def step(
         self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
     ) -> tuple[State, Values]:
         """Ask for the members whose inputs have moved; for the others, what was last said. See `twin.Simulator.step`."""
-        check_step(self._simulator, state, inputs, t0=t0, t1=t1, sample=sample)
+        check_step(self._inside, state, inputs, t0=t0, t1=t1, sample=sample)
         rows = np.flatnonzero(state.arrays[STALE] | self._moved(state, inputs) | self._aged(state, t0))
-        state = evaluated(self._simulator, state, inputs, rows, t0=t0, t1=t1)
-        return state, repeated(held(state, self._simulator), state, times=len(sample) + 1)
+        state = evaluated(self._inside, state, inputs, rows, t0=t0, t1=t1)
+        return state, repeated(held(state, self._inside), state, times=len(sample) + 1)
 
     def _moved(self, state: State, inputs: Values) -> NDArray[np.bool_]:
         moved = np.zeros(len(state.members), dtype=np.bool_)
-        for port in self._simulator.inputs:
+        for port in self._inside.inputs:
             then, now = state.arrays.get(HEARD + port.name), inputs.get(port.name)
             if then is None and now is None:
                 continue

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from coupling.evaluation import (
     wrapped,
 )  # fmt: skip
 from coupling.horizon import Horizon
+from coupling.wrapper import Wrapper
 from twin.errors import InputError, WiringError
 from twin.perturbation import Perturbation
 from twin.simulator import Simulator, State, Values
@@ -69,7 +70,7 @@ class Law(Protocol):
         ...
 
 
-class Closure:
+class Closure(Wrapper):
     """A micro simulator and the law between its evaluations; itself a micro `twin.Simulator`.
 
     Args:
@@ -92,42 +93,23 @@ class Closure:
         _check_law(simulator, law)
         if not tolerance > 0 or not noise >= 0:
             raise InputError(f"Closure: tolerance {tolerance}, noise {noise}; expected above 0, and 0 or more.")
-        self._simulator, self._law, self._horizon = simulator, law, horizon
+        super().__init__(simulator)
+        self._law, self._horizon = law, horizon
         self._tolerance, self._noise = tolerance, noise
         self._longest = horizon.longest(tolerance)
         self._lower_O = np.array([-np.inf if port.lower is None else port.lower for port in simulator.outputs])
 
     @property
-    def inputs(self) -> tuple[Variable, ...]:
-        """Those of the micro simulator."""
-        return self._simulator.inputs
-
-    @property
     def outputs(self) -> tuple[Variable, ...]:
         """Those of the micro simulator, how often it was asked, and how far the law was off at worst."""
-        return (*self._simulator.outputs, COUNT, Variable(CORRECTION, lower=0.0))
-
-    @property
-    def targets(self) -> Mapping[str, Variable]:
-        """Those of the micro simulator."""
-        return self._simulator.targets
-
-    @property
-    def clock(self) -> Literal["macro", "micro"]:
-        """``"micro"``."""
-        return "micro"
-
-    @property
-    def time_units(self) -> str:
-        """Those of the micro simulator."""
-        return self._simulator.time_units
+        return (*self._inside.outputs, COUNT, Variable(CORRECTION, lower=0.0))
 
     def init(self, *, members: NDArray[np.int64], seed: int) -> State:
         """The micro simulator's start; nobody has been asked yet, everybody is trusted alike."""
-        state = wrapped(self._simulator.init(members=members, seed=seed))
+        state = wrapped(self._inside.init(members=members, seed=seed))
         blank = np.full(len(state.members), np.nan)
         arrays = {
-            _SAID: np.full((len(blank), len(self._simulator.outputs)), np.nan),
+            _SAID: np.full((len(blank), len(self._inside.outputs)), np.nan),
             _HEARD: np.full((len(blank), len(self._law.input_units)), np.nan),
             _AT: blank,
             _TRUST: np.ones(len(blank)),
@@ -137,7 +119,7 @@ class Closure:
 
     def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
         """The micro simulator's state after the changes; all members will be asked again."""
-        return rewrapped(state, self._simulator.perturb(unwrapped(state), perturbations), stale=True)
+        return rewrapped(state, self._inside.perturb(unwrapped(state), perturbations), stale=True)
 
     def step(
         self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
@@ -147,7 +129,7 @@ class Closure:
         Raises:
             InputError: an input of the law that nothing feeds.
         """
-        check_step(self._simulator, state, inputs, t0=t0, t1=t1, sample=sample)
+        check_step(self._inside, state, inputs, t0=t0, t1=t1, sample=sample)
         hears_MI = self._hears(inputs, len(state.members))
         guess_MO = self._guess(state, hears_MI, t0)
         age_M = t0 - state.arrays[SINCE]
@@ -155,11 +137,11 @@ class Closure:
         sure &= np.isfinite(guess_MO).all(axis=1) & self._law.knows(guess_MO, hears_MI)
         rows = np.flatnonzero(~sure)
         fresh = state.arrays[STALE][rows]
-        state = evaluated(self._simulator, state, inputs, rows, t0=t0, t1=t1)
+        state = evaluated(self._inside, state, inputs, rows, t0=t0, t1=t1)
         arrays = dict(state.arrays)
         said_MO = guess_MO
         if len(rows):
-            micro_NO = np.stack([arrays[HELD + port.name][rows] for port in self._simulator.outputs], axis=-1)
+            micro_NO = np.stack([arrays[HELD + port.name][rows] for port in self._inside.outputs], axis=-1)
             off_N = np.where(fresh, np.nan, self._off(guess_MO[rows], micro_NO))
             gain_N = self._gain(age_M[rows], fresh, off_N)
             mended = guess_MO[rows] + gain_N[:, None] * (micro_NO - guess_MO[rows])
@@ -171,7 +153,7 @@ class Closure:
             arrays[CORRECTION][rows] = np.fmax(arrays[CORRECTION][rows], off_N)
         arrays |= {_SAID: said_MO, _HEARD: hears_MI, _AT: np.full(len(said_MO), t0)}
         state = replace(state, arrays=arrays)
-        values = {port.name: said_MO[:, o] for o, port in enumerate(self._simulator.outputs)}
+        values = {port.name: said_MO[:, o] for o, port in enumerate(self._inside.outputs)}
         return state, repeated({**values, CORRECTION: arrays[CORRECTION]}, state, times=len(sample) + 1)
 
     def _hears(self, inputs: Values, members: int) -> Floats:

@@ -13,8 +13,6 @@ Legend: `M` rows, `N` courses, `K` times, `I` inputs, `O` outputs, `W` width.
 from __future__ import annotations
 
 import json
-import logging
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,6 +29,7 @@ from torchdiffeq import odeint
 
 from coupling.micro_courses import MicroCourses
 from twin.errors import InputError
+from twin.quiet import quiet
 from twin.seeds import stream
 
 Floats = NDArray[np.float64]
@@ -174,7 +173,7 @@ class NeuralLaw:
         """Learn from courses; the same seed gives the same weights on the same machine, on one thread."""
         lesson = lesson or Lesson()
         scales = Scales.of(courses)
-        with _one_thread(), torch.random.fork_rng(devices=[]), _quiet():
+        with _one_thread(), torch.random.fork_rng(devices=[]), quiet("lightning.pytorch", "lightning.fabric"):
             torch.manual_seed(int(stream(seed, "closure", "weights").integers(2**62)))
             field = Field(len(scales.output_units), len(scales.input_units), lesson.width).double()
             batches = _Batches(courses, scales, lesson, seed)
@@ -326,19 +325,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning says nothing of devices that are not there, of workers, or of a missing logger."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import twin.errors
+from coupling.wrapper import Wrapper
 from hpc import message
 from hpc.line import Line
 from hpc.message import Message
@@ -36,7 +37,6 @@ from twin.graph import Twin
 from twin.perturbation import Perturbation
 from twin.signal import Signal
 from twin.simulator import Follower, Simulator, State, Values
-from twin.variable import Variable
 
 Answer = Callable[[], tuple[State, Values]]
 
@@ -106,7 +106,7 @@ def answer(line: Line, simulators: Mapping[int, Simulator]) -> None:
         line.send(reply, 0)
 
 
-class RemoteSimulator:
+class RemoteSimulator(Wrapper):
     """A `twin.Simulator` on other ranks.
 
     Args:
@@ -117,32 +117,8 @@ class RemoteSimulator:
     """
 
     def __init__(self, local: Simulator, *, name: str, number: int, ranks: Sequence[int], desk: _Desk) -> None:
-        self._local, self._name, self._number, self._ranks, self._desk = local, name, number, tuple(ranks), desk
-
-    @property
-    def inputs(self) -> tuple[Variable, ...]:
-        """Those of the simulator."""
-        return self._local.inputs
-
-    @property
-    def outputs(self) -> tuple[Variable, ...]:
-        """Those of the simulator."""
-        return self._local.outputs
-
-    @property
-    def targets(self) -> Mapping[str, Variable]:
-        """Those of the simulator."""
-        return self._local.targets
-
-    @property
-    def clock(self) -> Literal["macro", "micro"]:
-        """That of the simulator."""
-        return self._local.clock
-
-    @property
-    def time_units(self) -> str:
-        """Those of the simulator."""
-        return self._local.time_units
+        super().__init__(local)
+        self._name, self._number, self._ranks, self._desk = name, number, tuple(ranks), desk
 
     @property
     def ranks(self) -> tuple[int, ...]:

@@ -7,15 +7,12 @@ trajectories, `W` windows.
 
 from __future__ import annotations
 
-import logging
 import platform
 import resource
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +33,7 @@ from surrogates.trajectories import Trajectories
 from surrogates.trajectory_baseline import linear_map, mean_of_arm, nearest_neighbour
 from surrogates.trust_gate import TrustGate
 from twin.errors import InputError
+from twin.quiet import quiet
 
 Floats = NDArray[np.float64]
 Batch = tuple[int, Tensor, Tensor, Tensor, Tensor]
@@ -159,7 +157,7 @@ def fitted(lesson: Trajectories, domain: Domain, training: Training, *, seed: in
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]), _quiet():
+        with torch.random.fork_rng(devices=[]), quiet("lightning.pytorch", "lightning.fabric"):
             torch.manual_seed(seed % 2**63)
             network = NeuralODE(shape, bounded=[port.lower is not None for port in domain.readouts])
             groups = _groups(lesson, domain)
@@ -353,19 +351,3 @@ class _Pupil(lightning.LightningModule):
             optimizer, max_lr=self._training.rate, total_steps=self._steps, pct_start=0.15, final_div_factor=1e3
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning says nothing of devices that are not there, of workers, or of a missing logger."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
