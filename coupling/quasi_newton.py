@@ -45,7 +45,8 @@ class QuasiNewton:
 
     def __post_init__(self) -> None:
         check_factor("QuasiNewton relaxation", self.relaxation)
-        if self.reuse < 0 or self.columns < 1 or not 0.0 <= self.filter < 1.0:
+        whole = isinstance(self.reuse, int) and isinstance(self.columns, int)
+        if not whole or self.reuse < 0 or self.columns < 1 or not 0.0 <= self.filter < 1.0:
             raise InputError(
                 f"QuasiNewton(reuse={self.reuse}, filter={self.filter}, columns={self.columns}): expected reuse of 0 or "
                 "more windows, a filter from 0 to below 1, and at least 1 column."

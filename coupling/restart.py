@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from coupling.scheme import Standing
 from hpc import Checkpoint, Record, stop
+from twin.errors import InputError
 from twin.perturbation import Perturbation
 from twin.simulator import State
 
@@ -61,9 +62,14 @@ class Restart:
         fingerprint: what the run depends on beside what `simulate` is given: models and their versions. Seed, times, members,
             changes, scheme and windows are added.
         every_s: seconds between two checkpoints; 0: after each window.
+
+    Raises:
+        InputError: seconds below 0.
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: Mapping[str, str], *, every_s: float = 30.0) -> None:
+        if not every_s >= 0:
+            raise InputError(f"Restart: every_s {every_s}; expected seconds, 0 or more.")
         self.path, self.every_s = Path(path), every_s
         self.fingerprint = dict(fingerprint)
         self._saved = self._looked = time.monotonic()

@@ -29,7 +29,7 @@ from hpc import DamagedError, FingerprintError, Stopped, stop
 from scenarios.commands.coupling_cases import masses_and_springs as cut_in_two
 from simulators.closed_form import Constant
 from simulators.reaction import ReactionSimulator
-from twin import Conduit, Perturbation, State, Twin, Values
+from twin import Conduit, InputError, Perturbation, State, Twin, Values
 
 ABOUT = {"model": "two masses", "kakehashi": "this one"}
 LOOKS = [0.0, 0.1, 0.35, 0.5, 0.5, 0.8, 1.0]
@@ -171,3 +171,8 @@ def test_a_checkpoint_of_another_run_is_refused_and_stays(tmp_path: Path) -> Non
         path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DamagedError, match="delete it to begin anew"):
         run(twin, Jacobi(), windows, restart=restart)
+
+
+def test_seconds_below_0_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"every_s -1; expected seconds, 0 or more"):
+        Restart(tmp_path / "run.checkpoint", {}, every_s=-1)

@@ -197,6 +197,7 @@ def test_a_signal_is_the_polynomial_through_its_values(degree: int) -> None:
         (lambda: Aitken(1.5), r"Aitken\(1.5\)"),
         (lambda: QuasiNewton(filter=1.0), "a filter from 0 to below 1"),
         (lambda: QuasiNewton(reuse=-1), "reuse of 0 or more windows"),
+        (lambda: QuasiNewton(reuse=float("nan")), "reuse of 0 or more windows"),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_work_is_refused_at_construction(make: Any, says: str) -> None:
