@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -21,9 +20,8 @@ from numpy.typing import NDArray
 
 import twin
 from hpc import Executor, FingerprintError, Journal, Stopped, TaskFailure, open_executor
-from hpc.granted import Asked, attributes, shortfalls
-from hpc.publication import draft, publish, tidy
-from scenarios import answer, binding_stage, report, result, terminal_table
+from hpc.granted import Asked
+from scenarios import answer, binding_stage, result, terminal_table
 from scenarios.arm import Arm
 from scenarios.binding_stage import AssociationRunner, Binding
 from scenarios.build import Build, build
@@ -32,13 +30,17 @@ from scenarios.clocks import Clocks, check_timeline
 from scenarios.cohort import Cohort
 from scenarios.emulation import answers, emulator_card
 from scenarios.evidence import evidence
+from scenarios.exit_code import DONE, SET_ASIDE
 from scenarios.place import Place
 from scenarios.progress import Progress
+from scenarios.run_attributes import granted_less, run_attributes
+from scenarios.run_journal import LAST_BREATH_S, Arrays, Told, journaled, open_run_journal
+from scenarios.run_publication import published
 from scenarios.scenario import Scenario
 from scenarios.statement import statement
 from scenarios.tasks import EMULATOR, CellCourses, CellTask, cut, lost
 from scenarios.variance_split import Design, design_removed, split
-from twin.errors import InputError, SimulationError, UnsupportedFeature
+from twin.errors import InputError, SimulationError
 
 if TYPE_CHECKING:
     import xarray
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-DONE, SET_ASIDE = 0, 3
-_LAST_BREATH_S = 5.0
 _MOST_TOLD = 200  # of what was set aside, in the result; the log has all
 
 
@@ -106,24 +106,15 @@ def run(
             check_timeline(timeline, replace=overwrite or resume)
         built = build(scenario)
         emulator = emulator_card(built)
-        place.prepare()
-        tidy(place.result)
-        with Journal(place.journal, result.fingerprint(scenario), fresh=overwrite) as journal:
-            try:
-                return _Run(built, emulator, executor, journal, place, timeline).lead()
-            except (InputError, UnsupportedFeature):
-                if not len(journal):  # refused late, with nothing worth keeping: leave nothing behind
-                    journal.remove()
-                    place.log.unlink(missing_ok=True)
-                raise
+        with open_run_journal(place, result.fingerprint(scenario), fresh=overwrite) as journal:
+            return _Run(built, emulator, executor, journal, place, timeline).lead()
 
 
 def _begun(scenario: Scenario, place: Place) -> bool:
     """Whether the rank that led before it died has begun this run, or even ended it, rather than found there what lay there."""
     try:
         if place.under_way:
-            # what holds it is gone a moment after its connections are
-            Journal(place.journal, result.fingerprint(scenario), patience_s=_LAST_BREATH_S).close()
+            Journal(place.journal, result.fingerprint(scenario), patience_s=LAST_BREATH_S).close()
             return True
         if place.result.exists():
             result.refuse_other(scenario, place.result)
@@ -287,53 +278,43 @@ class _Run:
         tasks: Sequence[T],
         *,
         keys: Sequence[str],
-        record: Callable[[R], tuple[Mapping[str, NDArray[Any]], Any]],
-        recorded: Callable[[Mapping[str, NDArray[Any]], Any], R],
+        record: Callable[[R], tuple[Arrays, Any]],
+        recorded: Callable[[Arrays, Any], R],
         lost: Callable[[int, TaskFailure], R],
         done: Callable[[int, R], None],
         worked: Callable[[float], None],
     ) -> list[R]:
-        """Results of all tasks in their order: from the journal, or run now and written there as each ends.
+        """Results of all tasks in their order; see `journaled` for what is not said here.
 
         Args:
-            keys: of the tasks in the journal.
-            record, recorded: a result as arrays and note, and back.
-            lost: what stands for a task that failed; it is not written, so that `--resume` tries it again.
-            done: told of each result, in no order.
-            worked: told before that how long the task ran [s], where it ran now.
+            lost: what stands for a task that failed.
+            worked: told how long a task ran [s], where it ran now, before `done` is told of it.
 
         Raises:
             SimulationError: every task failed.
         """
-        found: dict[int, R] = {}
-        for position, key in enumerate(keys):
-            if key in self.journal:
-                kept = self.journal.read(key)
-                found[position] = recorded(kept.arrays, kept.note)
-                done(position, found[position])
-        todo = [position for position in range(len(tasks)) if position not in found]
         failures: list[TaskFailure] = []
 
-        def ended(index: int, outcome: R | TaskFailure) -> None:
-            position = todo[index]
-            if (span := self.executor.timeline.last) is not None and span.task == index:
-                worked(span.took_s)
-            if isinstance(outcome, TaskFailure):
-                failures.append(outcome)
-                self.progress.say(outcome.traceback, aloud=False)
-                found[position] = lost(position, outcome)
-            else:
-                self.journal.append(keys[position], *record(outcome))
-                found[position] = outcome
-            done(position, found[position])
+        def failed(position: int, failure: TaskFailure) -> R:
+            failures.append(failure)
+            self.progress.say(failure.traceback, aloud=False)
+            return lost(position, failure)
 
-        try:
-            self.executor.map(function, [tasks[position] for position in todo], on_result=ended)
-        finally:
-            self.clocks.tasks([keys[position] for position in todo], self.executor.timeline.take())
+        def run(positions: Sequence[int], ended: Told) -> None:
+            def told(index: int, outcome: R | TaskFailure) -> None:
+                if (span := self.executor.timeline.last) is not None and span.task == index:
+                    worked(span.took_s)
+                ended(index, outcome)
+
+            try:
+                self.executor.map(function, [tasks[position] for position in positions], on_result=told)
+            finally:
+                self.clocks.tasks([keys[position] for position in positions], self.executor.timeline.take())
+
+        found = journaled(self.journal, keys, run, record=record, recorded=recorded, lost=failed, done=done)
         if failures and len(failures) == len(tasks):
             raise SimulationError(f"every task failed; the first: {failures[0]}")
-        return [found[position] for position in range(len(tasks))]
+        return found
 
     def _greet(self, arms: int) -> None:
         scenario = self.scenario
@@ -345,11 +326,8 @@ class _Run:
             else ""
         )
         self.progress.say(f"{scenario.title}\n{arms} arms x {scenario.members} cells, {self._workers()}{resumed}")
-        for text in shortfalls(self.asked, self.executor.granted, workers_per_rank=self._workers_per_rank()):
+        for text in granted_less(self.executor, self.asked):
             self.progress.say(f"granted less than asked: {text}")
-
-    def _workers_per_rank(self) -> int:
-        return self.executor.workers // max(1, len(self.executor.granted))
 
     def _workers(self) -> str:
         count = self.executor.workers
@@ -376,34 +354,17 @@ class _Run:
             }
         )
         with self.progress.stage("report", "result and page") as stage:
-            written = draft(self.place.result)
-            result.write(dataset, written)
-            publish(written, self.place.result, overwrite=True)
-            self.result = result.read(self.place.result)
-            report.write(self.result, self.place.page)
+            self.result = published(dataset, self.place)
             stage.found = f"{self.place.result} and {self.place.page.name}"
         self.journal.remove()
 
     def _run_attributes(self) -> dict[str, str | int | float]:
         """What differs from run to run of the same scenario: clocks and workers."""
         return {
-            "run_date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "run_executor": self.executor.kind,
-            "run_workers": self.executor.workers,
-            **self._granted(),
-            "run_seconds": round(time.monotonic() - self.begun, 2),
+            **run_attributes(self.executor, self.begun, self.asked),
             **{f"run_seconds_{name}": round(seconds, 2) for name, seconds in self.progress.seconds.items()},
             **self.clocks.attributes(self.executor.workers),
         }
-
-    def _granted(self) -> dict[str, str]:
-        """What was asked of the scheduler and what it gave, and where that is less."""
-        granted = self.executor.granted
-        if not granted:
-            return {}
-        short = shortfalls(self.asked, granted, workers_per_rank=self._workers_per_rank())
-        said = {f"run_{name}": json.dumps(found) for name, found in attributes(self.asked, granted).items()}
-        return said | ({"run_granted_less": "; ".join(short)} if short else {})
 
     def _end(self) -> int:
         terminal_table.show(self.result, result=self.place.result, page=self.place.page)

@@ -9,27 +9,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 import twin
 from hpc import Executor, Journal, TaskFailure, open_executor
-from hpc.publication import draft, publish, tidy
-from scenarios import report, result
+from scenarios import result
+from scenarios.exit_code import DONE, SET_ASIDE
 from scenarios.place import FOLDER, Place
 from scenarios.progress import Progress
+from scenarios.run_attributes import run_attributes
+from scenarios.run_journal import LAST_BREATH_S, Arrays, Told, journaled, open_run_journal
+from scenarios.run_publication import published
 from twin.errors import InputError, SimulationError, UnsupportedFeature
 
 if TYPE_CHECKING:
     import xarray
-
-Arrays = Mapping[str, NDArray[Any]]
-DONE, SET_ASIDE = 0, 3
-_LAST_BREATH_S = 5.0  # what holds the journal of a rank that died is gone a moment after its connections are
 
 
 class Work(Protocol):
@@ -118,18 +115,9 @@ def run(
             print(f"{place.result} is finished: nothing to resume.")
             return DONE
         place.check(overwrite=overwrite or (resume and place.under_way))
-        place.prepare()
-        tidy(place.result)
-        with Journal(
-            place.journal, _fingerprint(work), fresh=overwrite, patience_s=_LAST_BREATH_S if executor.took_over else 0.0
-        ) as journal:
-            try:
-                return _lead(work, executor, journal, place, figure)
-            except (InputError, UnsupportedFeature):
-                if not len(journal):  # refused late, with nothing worth keeping: leave nothing behind
-                    journal.remove()
-                    place.log.unlink(missing_ok=True)
-                raise
+        patience_s = LAST_BREATH_S if executor.took_over else 0.0
+        with open_run_journal(place, _fingerprint(work), fresh=overwrite, patience_s=patience_s) as journal:
+            return _lead(work, executor, journal, place, figure)
 
 
 def _lead(work: Work, executor: Executor, journal: Journal, place: Place, figure: Path | None) -> int:
@@ -146,18 +134,11 @@ def _lead(work: Work, executor: Executor, journal: Journal, place: Place, figure
             "Conventions": result.CONVENTIONS,
             "kakehashi_version": twin.__version__,
             **work.provenance,
-            "run_date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "run_executor": executor.kind,
-            "run_workers": executor.workers,
-            "run_seconds": round(time.monotonic() - begun, 2),
+            **run_attributes(executor, begun),
         }
     )
     with progress.stage("report", "result and page") as stage:
-        written = draft(place.result)
-        result.write(dataset, written)
-        publish(written, place.result, overwrite=True)
-        shown = result.read(place.result)
-        report.write(shown, place.page)
+        shown = published(dataset, place)
         if figure is not None:
             work.figure(shown, figure)
         stage.found = f"{place.result} and {place.page.name}"
@@ -169,26 +150,25 @@ def _lead(work: Work, executor: Executor, journal: Journal, place: Place, figure
 
 def _mapped(work: Work, executor: Executor, journal: Journal, advance: Callable[[], None]) -> list[Arrays]:
     """Results of all tasks in their order: from the journal, or run now and written there as each ends."""
-    found: dict[int, Arrays] = {}
-    for position, key in enumerate(work.keys):
-        if key in journal:
-            found[position] = journal.read(key).arrays
-            advance()
-    todo = [position for position in range(len(work.tasks)) if position not in found]
     failures: list[TaskFailure] = []
+    ran = 0
 
-    def ended(index: int, outcome: Arrays | TaskFailure) -> None:
-        if isinstance(outcome, TaskFailure):
-            failures.append(outcome)
-        else:
-            journal.append(work.keys[todo[index]], outcome)
-            found[todo[index]] = outcome
-        advance()
+    def lost(_: int, failure: TaskFailure) -> Arrays:
+        failures.append(failure)
+        return {}
 
-    if len(todo) == 1 and executor.kind == "processes":  # other processes would take longer to start than it takes
-        ended(0, work.runner()(work.tasks[todo[0]]))
-    elif todo:
-        executor.map(work.runner(), [work.tasks[position] for position in todo], on_result=ended)
+    def run(positions: Sequence[int], ended: Told) -> None:
+        nonlocal ran
+        ran = len(positions)
+        if ran == 1 and executor.kind == "processes":  # other processes would take longer to start than it takes
+            ended(0, work.runner()(work.tasks[positions[0]]))
+        elif ran:
+            executor.map(work.runner(), [work.tasks[position] for position in positions], on_result=ended)
+
+    found = journaled(
+        journal, work.keys, run, record=lambda arrays: (arrays, None), recorded=lambda arrays, _: arrays, lost=lost,
+        done=lambda *_: advance(),
+    )  # fmt: skip
     if failures:
         first = failures[0]
         kind = first.error_type.rpartition(".")[2]
@@ -196,8 +176,8 @@ def _mapped(work: Work, executor: Executor, journal: Journal, advance: Callable[
             raise UnsupportedFeature("model", first.message)
         if kind == "InputError":
             raise InputError(first.message)
-        raise SimulationError(f"{len(failures)} of {len(todo)} tasks failed; the first: {first}")
-    return [found[position] for position in range(len(work.tasks))]
+        raise SimulationError(f"{len(failures)} of {ran} tasks failed; the first: {first}")
+    return found
 
 
 def _fingerprint(work: Work) -> dict[str, str]:

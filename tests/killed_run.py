@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hpc.journal
-from scenarios import job, result
+from scenarios import job, report, result, run_publication
 from scenarios.scenario import Scenario
 
 MOMENTS = ("journal 0", "journal 1", "journal 4", "write", "publish", "page")
@@ -35,9 +35,9 @@ def main(scenario: str, out: str, moment: str) -> None:
     elif what == "write":
         die_before(result, "write")
     elif what == "publish":
-        die_before(job, "publish")
+        die_before(run_publication, "publish")
     else:
-        die_before(job.report, "write")
+        die_before(report, "write")
     job.run(Scenario.load(scenario), out=Path(out), processes=1)
 
 

@@ -19,7 +19,7 @@ import xarray
 from numpy.testing import assert_allclose
 from same_result import opened, same_result
 
-from scenarios import job
+from scenarios import job, report
 from scenarios.cli import main
 from scenarios.scenario import Scenario
 from simulators.reaction import ReactionSimulator
@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bits(moment: str, undisturbed
 def test_finished_work_is_not_done_again(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed when only the page was left: no cell is integrated after that."""
     scenario, out = small_scenario.write(tmp_path), tmp_path / "small.zarr"
-    monkeypatch.setattr(job.report, "write", _raise)
+    monkeypatch.setattr(report, "write", _raise)
     with pytest.raises(ZeroDivisionError):
         job.run(Scenario.load(scenario), out=out, processes=1)
     monkeypatch.undo()
