@@ -23,6 +23,7 @@ from simulators.reaction.settable import Settable
 from simulators.reaction.simulation import (
     Quantity,
     Simulation,
+    check_counts,
     check_tolerances,
     checked_times,
     floors,
@@ -146,6 +147,7 @@ class ReactionModel:
             raise InputError(f'quantity={quantity!r}: expected "concentration" or "amount".')
         when = checked_times(times)
         check_tolerances(rtol, atol)
+        check_counts(seed=seed, threads=threads, max_steps=max_steps)
         chosen, why = self._engine(engine)
         shown = selected(self.network, select)
         given, count = self._settable.given(parameters or {}, initial or {}, quantity, members)
@@ -223,6 +225,7 @@ class ReactionModel:
             raise InputError(f'quantity={quantity!r}: expected "concentration" or "amount".')
         when, shown = checked_times(times), selected(self.network, select)
         check_tolerances(rtol, atol)
+        check_counts(seed=seed, threads=threads, max_steps=max_steps)
         given, count = self._settable.given(parameters or {}, initial or {}, quantity, members)
         for name in () if isinstance(wrt, str) else wrt:
             self._settable.check("wrt", name)
@@ -279,6 +282,7 @@ class ReactionModel:
 
         if method not in ("auto", "newton", "integration"):
             raise InputError(f"method={method!r}: expected 'auto', 'newton' or 'integration'.")
+        check_counts(threads=threads, max_steps=max_steps)
         refuse_restless(self.network)
         shown = selected(self.network, select)
         given, count = self._settable.given(parameters or {}, initial or {}, quantity, members)

@@ -55,6 +55,13 @@ def check_tolerances(rtol: Any, atol: Any) -> None:
         )
 
 
+def check_counts(*, seed: Any = None, threads: Any = None, max_steps: Any = None) -> None:
+    """Refuse what is no whole number (None: left out), a seed below 0, or less than one thread or step."""
+    for name, value, least in (("seed", seed, 0), ("threads", threads, 1), ("max_steps", max_steps, 1)):
+        if value is not None and (not isinstance(value, int | np.integer) or value < least):
+            raise InputError(f"{name}={value!r}: expected a whole number of {least} or more.")
+
+
 @dataclass(frozen=True)
 class Simulation:
     """What is run, and how.
