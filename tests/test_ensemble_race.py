@@ -14,7 +14,7 @@ from scenarios.commands import ensemble_race, race_members
 from scenarios.commands.race_members import Settings
 from simulators.reaction import contender
 from simulators.reaction.contender import Ensemble, Fault, Lane, Lap
-from simulators.reaction.lanes import OPCODES, dot, signed_sum
+from simulators.reaction.operation import OPCODES, dot, signed_sum
 from simulators.reaction.step_cost import operations
 
 DECAY = "model decay\ncompartment c = 2; species A in c, B in c; A = 3; B = 0; k = 0.5; A -> B; k*A*c\nend"

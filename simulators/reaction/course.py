@@ -17,6 +17,7 @@ from simulators.reaction.engine import Floats, Run, Status
 from simulators.reaction.events import EventQueue, watched
 from simulators.reaction.expression import RELATIONS, Node
 from simulators.reaction.halt import Halt, deadline, shared_out
+from simulators.reaction.lane_problem import PAUSED, Members
 from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES
 from simulators.reaction.network import CLOCK, Network, symbol_name
@@ -113,7 +114,7 @@ class Course:
         p = np.concatenate((np.array(p, dtype=np.float64), np.zeros((M, more))), axis=1)
         ordinary = [i for i, state in enumerate(self.network.states) if state.mass == 1.0]
         fine = np.isfinite(x[:, ordinary]).all(axis=1)
-        members = rodas5p.Members(
+        members = Members(
             x=x, p=p, floor=np.ascontiguousarray(np.broadcast_to(np.asarray(atol, dtype=np.float64), x.shape)),
             t=np.full(M, times[0]), h=np.zeros(M), stop=np.full(M, np.inf), point=np.zeros(M, dtype=np.int64),
             status=np.where(fine, Status.FINE, Status.NOT_FINITE).astype(np.int8), steps=np.zeros(M, dtype=np.int64),
@@ -146,7 +147,7 @@ class Course:
                     past.limit(going)
                     past.open(going[np.isin(going, changed) | ~np.isin(going, ended)])
                 rodas5p.integrate(program.layout, program.code, members, going, times, rtol, False, max_steps, values)
-                going = going[members.status[going] == rodas5p.PAUSED]
+                going = going[members.status[going] == PAUSED]
                 members.status[going] = Status.FINE
                 ended = going if past is None else going[past.close(going)]
 
@@ -167,7 +168,7 @@ class Course:
 
     def _settle(
         self,
-        members: rodas5p.Members,
+        members: Members,
         queue: EventQueue,
         past: Histories | None,
         rows: NDArray[np.int64],
@@ -184,9 +185,7 @@ class Course:
         self._project(members, rows)
         return self._happen(members, queue, rows, looks)
 
-    def _happen(
-        self, members: rodas5p.Members, queue: EventQueue, rows: NDArray[np.int64], looks: Floats
-    ) -> NDArray[np.int64]:
+    def _happen(self, members: Members, queue: EventQueue, rows: NDArray[np.int64], looks: Floats) -> NDArray[np.int64]:
         """Events are executed, and the members' next stops set; the rows that have changed."""
         program = self._program
 
@@ -208,7 +207,7 @@ class Course:
             members.stop[rows] = np.minimum(members.stop[rows], looks[np.minimum(at, len(looks) - 1)])
         return np.concatenate(every)
 
-    def _project(self, members: rodas5p.Members, rows: NDArray[np.int64]) -> None:
+    def _project(self, members: Members, rows: NDArray[np.int64]) -> None:
         if self._projection is not None:
             found, fine = self._projection.solve(members.x[rows], members.p[rows], members.t[rows])
             members.x[rows] = found

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import Node
+from simulators.reaction.lane_problem import Members
 from simulators.reaction.lane_program import LaneProgram
 from simulators.reaction.network import CLOCK, Constant, Network, symbol_name
-from simulators.reaction.rodas5p import Members
 from twin.errors import InputError, UnsupportedFeature
 
 _ORDER = 6

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulators.reaction.engine import Floats, Status
-from simulators.reaction.lanes import OPCODES, Instructions, one
+from simulators.reaction.operation import OPCODES, Instructions, one
 
 PAUSED: Final = 100
 """Status of a member that waits for its events."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from simulators.reaction import rodas5p
 from simulators.reaction.engine import Floats, Run, Status
+from simulators.reaction.lane_problem import Members
 from simulators.reaction.lane_program import LaneProgram
 from simulators.reaction.lanes import LANES
 from simulators.reaction.lowering import INITIAL
@@ -106,7 +107,7 @@ class EnsembleEngine:
         amounts = self.volumes >= 0
         floor[:, amounts] *= p[:, self.volumes[amounts]]
         fine = np.asarray(np.isfinite(x).all(axis=1) & np.isfinite(p).all(axis=1))
-        members = rodas5p.Members(
+        members = Members(
             x=np.where(fine[:, None], x, np.nan),
             p=np.ascontiguousarray(p),
             floor=floor,

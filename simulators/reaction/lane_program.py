@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from simulators.reaction import rodas5p
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import STEPPED, Graph, Node
-from simulators.reaction.lanes import LANES, Instructions, execute, execute_lane
+from simulators.reaction.lane_problem import Layout, Program
+from simulators.reaction.lanes import LANES, execute, execute_lane
+from simulators.reaction.operation import Instructions
 from simulators.reaction.sparse_lu import SparseLU, sparse_lu
 from simulators.reaction.tape import Registers, instructions
 
@@ -143,7 +144,7 @@ class LaneProgram:
         file.block(lu.registers)
         self.operations = lu.operations
         self._append(place, shown, file, lu, rhs, nothing)
-        self.layout = rodas5p.Layout(
+        self.layout = Layout(
             time=time, x=x, p=p, f=f, ft=ft, rhs=rhs, out_time=out_time, out_x=out_x, out=out,
             states=S, constants=len(system.constants), readouts=R,
             switches=switches, out_switches=out_switches, switch_count=len(relations), stopping=len(stopping),
@@ -153,7 +154,7 @@ class LaneProgram:
         for place_, value in file.constants.items():
             image[place_] = value
         self.image = image.ravel()
-        self.code = rodas5p.Program(
+        self.code = Program(
             hoist=self.hoist, rates=rate_code, start=self.start_code, factor=lu.factor, solve=lu.solve,
             read=read_code, turn=turn_code, gap=gap_code,
             diagonal=np.array(lu.diagonal, dtype=np.int64),

@@ -13,13 +13,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.reaction import rodas5p, rodas5p_columns
+from simulators.reaction import rodas5p_columns
 from simulators.reaction.course import Course
 from simulators.reaction.engine import Floats, Status
 from simulators.reaction.events import watched
 from simulators.reaction.expression import Node
 from simulators.reaction.halt import Halt, deadline, shared_out
 from simulators.reaction.jumps import Jumps
+from simulators.reaction.lane_problem import PAUSED, Members
 from simulators.reaction.lane_program import System
 from simulators.reaction.lanes import LANES
 from simulators.reaction.network import CLOCK, Network, symbol_name
@@ -133,7 +134,7 @@ class SensitiveCourse(Course):
         x, p = np.array(x, dtype=np.float64), np.array(p, dtype=np.float64)
         ordinary = [i for i, state in enumerate(self.network.states) if state.mass == 1.0]
         fine = np.isfinite(x[:, ordinary]).all(axis=1) & np.isfinite(s[:, ordinary]).all(axis=(1, 2))
-        members = rodas5p.Members(
+        members = Members(
             x=x, p=p, floor=np.ascontiguousarray(np.broadcast_to(atol, x.shape)), t=np.full(M, times[0]), h=np.zeros(M),
             stop=np.full(M, np.inf), point=np.zeros(M, dtype=np.int64),
             status=np.where(fine, Status.FINE, Status.NOT_FINITE).astype(np.int8), steps=np.zeros(M, dtype=np.int64),
@@ -166,7 +167,7 @@ class SensitiveCourse(Course):
                     program.layout, program.code, program.columns, members, tangents, going, times, rtol, max_steps,
                     values, slopes,
                 )  # fmt: skip
-                going = going[members.status[going] == rodas5p.PAUSED]
+                going = going[members.status[going] == PAUSED]
                 members.status[going] = Status.FINE
 
         rows = np.flatnonzero(fine).astype(np.int64)
@@ -180,7 +181,7 @@ class SensitiveCourse(Course):
 
     def _pause(
         self,
-        members: rodas5p.Members,
+        members: Members,
         tangents: rodas5p_columns.Tangents,
         queue: SensitiveQueue,
         rows: Rows,
@@ -202,7 +203,7 @@ class SensitiveCourse(Course):
         ill = rows[~np.isfinite(tangents.s[rows]).all(axis=(1, 2)) & (members.status[rows] == Status.FINE)]
         members.status[ill] = Status.NOT_DIFFERENTIABLE
 
-    def _tied(self, members: rodas5p.Members, tangents: rodas5p_columns.Tangents, rows: Rows) -> Rows:
+    def _tied(self, members: Members, tangents: rodas5p_columns.Tangents, rows: Rows) -> Rows:
         """Rows whose start lies on a relation both sides of which lead to something else."""
         if not self._ties:
             return rows[:0]
@@ -212,13 +213,13 @@ class SensitiveCourse(Course):
         v = self._jumps.velocities(x, p, t, self._program.switches(x, p, t))
         return rows[self._ties.of(x, p, t, v, tangents.s[rows]).any(axis=1)]
 
-    def _velocity(self, members: rodas5p.Members, m: int) -> Floats:
+    def _velocity(self, members: Members, m: int) -> Floats:
         x, p, t = members.x[m : m + 1], members.p[m : m + 1], members.t[m : m + 1]
         if self._projection is not None:
             x, _ = self._projection.solve(x, p, t)
         return self._jumps.velocities(x, p, t, self._program.switches(x, p, t))[0]
 
-    def _settled(self, members: rodas5p.Members, tangents: rodas5p_columns.Tangents, m: int) -> None:
+    def _settled(self, members: Members, tangents: rodas5p_columns.Tangents, m: int) -> None:
         if self._projection is not None:
             p, t = members.p[m : m + 1], members.t[m : m + 1]
             x, _ = self._projection.solve(members.x[m : m + 1], p, t)

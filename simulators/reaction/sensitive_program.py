@@ -24,8 +24,9 @@ from simulators.reaction.columns import tiles
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import Graph, Node
 from simulators.reaction.lane_program import LaneProgram, System
-from simulators.reaction.lanes import LANES, OPCODES, Instructions, execute
-from simulators.reaction.rodas5p import STAGES
+from simulators.reaction.lanes import LANES, execute
+from simulators.reaction.operation import OPCODES, Instructions
+from simulators.reaction.rodas5p_tableau import STAGES
 from simulators.reaction.sparse_lu import SparseLU
 from simulators.reaction.tape import Registers, instructions
 

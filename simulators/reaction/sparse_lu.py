@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulators.reaction.lanes import OPCODES, Instructions, dot
+from simulators.reaction.operation import OPCODES, Instructions, dot
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,12 @@ import numpy as np
 
 from simulators.reaction import rodas5p
 from simulators.reaction.engine import Floats
+from simulators.reaction.lane_problem import Members
 from simulators.reaction.lane_program import LaneProgram
-from simulators.reaction.lanes import LANES, OPCODES, Instructions, dot, execute
+from simulators.reaction.lanes import LANES, execute
 from simulators.reaction.model import ReactionModel
+from simulators.reaction.operation import OPCODES, Instructions, dot
+from simulators.reaction.rodas5p_tableau import STAGES
 from twin.errors import UnsupportedFeature
 
 _NAMES = {code: name for name, code in OPCODES.items()}
@@ -85,7 +88,7 @@ def step_cost(model: ReactionModel, x: Floats, p: Floats, times: Floats, *, rtol
     if model.network.delayed:
         raise UnsupportedFeature("delay", "what a step costs is not measured for models with delays.")
     program = model._course(tuple(model.network.observables[n].concentration for n in model.species))._program
-    code, S, stages = program.code, program.size, rodas5p.STAGES
+    code, S, stages = program.code, program.size, STAGES
     mixed = 4 * S * stages * (stages - 1) // 2 + 10 * S * stages
     counts = {
         "start": operations(code.start),
@@ -104,7 +107,7 @@ def step_cost(model: ReactionModel, x: Floats, p: Floats, times: Floats, *, rtol
     if not model.network.events and (code.mass == 1.0).all():
         best, taken = np.inf, np.ones(1)
         for _ in range(3):
-            members = rodas5p.Members(
+            members = Members(
                 x=x.copy(), p=p.copy(), floor=np.full_like(x, atol), t=np.full(len(x), times[0]), h=np.zeros(len(x)),
                 stop=np.full(len(x), np.inf), point=np.zeros(len(x), dtype=np.int64),
                 status=np.zeros(len(x), dtype=np.int8), steps=np.zeros(len(x), dtype=np.int64),

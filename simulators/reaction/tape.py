@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from simulators.reaction.expression import Graph, Node
-from simulators.reaction.lanes import OPCODES, Instructions, signed_sum
+from simulators.reaction.operation import OPCODES, Instructions, signed_sum
 
 
 @dataclass
