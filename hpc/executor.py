@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import contextmanager
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from hpc import grant, launch, stop
 from hpc.granted import Asked, Granted, check_ranks
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
+from hpc.understudy import Understudy
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -59,8 +60,12 @@ class Executor(Protocol):
         """
         ...
 
-    def serve(self) -> None:
-        """Work for the root until it leaves, or until this process has to lead; on the root itself, do nothing."""
+    def serve(self, understudy: Understudy[Any] | None = None) -> None:
+        """Work for the root until it leaves, or until this process has to lead; on the root itself, do nothing.
+
+        Args:
+            understudy: what leading needs; begun on the rank that is next in line, where the job can outlive the one that leads.
+        """
         ...
 
 

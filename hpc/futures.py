@@ -22,6 +22,7 @@ from hpc.parcel import Kind, Work
 from hpc.processes import REACTION_TIME_S
 from hpc.task_failure import SET_ASIDE, TaskFailure, attempt
 from hpc.timeline import Timeline
+from hpc.understudy import Understudy
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -110,7 +111,7 @@ class FuturesExecutor:
                 raise
         return results
 
-    def serve(self) -> None:
+    def serve(self, understudy: Understudy[Any] | None = None) -> None:
         """Nothing to serve: this process leads."""
 
     def _submit(self, digest: bytes, function: bytearray, task: bytearray) -> Future[bytearray]:

@@ -32,6 +32,7 @@ from hpc.post import Post, tolerates_faults
 from hpc.round import carry_out
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
+from hpc.understudy import Understudy
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -94,7 +95,7 @@ class RankExecutor:
             on_result=on_result,
         )
 
-    def serve(self) -> None:
+    def serve(self, understudy: Understudy[Any] | None = None) -> None:
         """Work for the root until it leaves, or until this rank has to lead. A signal is passed on to the root: it decides."""
         if self.is_root or self._released:
             return
@@ -108,6 +109,8 @@ class RankExecutor:
                     if leader == self._post.rank:
                         self.is_root = self.took_over = True
                         return
+                    if understudy is not None and self._next_in_line(leader):
+                        understudy.begin()
                     self._report_to(leader)
                     if (number := stop.requested()) is not None and told != leader:
                         told = leader
@@ -135,6 +138,12 @@ class RankExecutor:
 
     def _leader(self) -> int:
         return next(rank for rank in range(self.ranks) if rank not in self._post.lost)
+
+    def _next_in_line(self, leader: int) -> bool:
+        """Whether this rank leads if the leader dies, and a run that could be lost has begun."""
+        if not self._post.tolerant or self._crew.round == 0:
+            return False
+        return self._post.rank == next(rank for rank in range(leader + 1, self.ranks) if rank not in self._post.lost)
 
     def _work(self) -> None:
         """Pass on what is finished, or wait a moment for it."""

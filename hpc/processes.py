@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hpc.granted import Granted
 from hpc.pool import Pool
 from hpc.round import carry_out
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
+from hpc.understudy import Understudy
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +51,7 @@ class ProcessExecutor:
             on_result=on_result,
         )
 
-    def serve(self) -> None:
+    def serve(self, understudy: Understudy[Any] | None = None) -> None:
         """Nothing to serve: this process leads."""
 
     def close(self) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hpc import stop
 from hpc.granted import Granted
 from hpc.parcel import Work
 from hpc.task_failure import TaskFailure, attempt
 from hpc.timeline import Timeline
+from hpc.understudy import Understudy
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,5 +54,5 @@ class SerialExecutor:
                     on_result(index, result)
         return results
 
-    def serve(self) -> None:
+    def serve(self, understudy: Understudy[Any] | None = None) -> None:
         """Nothing to serve: this process leads."""

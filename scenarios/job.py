@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import twin
 from hpc import Executor, FingerprintError, Journal, Stopped, TaskFailure, open_executor
 from hpc.granted import Asked
+from hpc.understudy import Understudy
 from scenarios import answer, binding_stage, result, terminal_table
 from scenarios.arm import Arm
 from scenarios.binding_stage import AssociationRunner, Binding
@@ -83,12 +84,17 @@ def run(
         hpc.Stopped: stopped by a signal or the end of its time; what was finished is kept.
         SimulationError: every task failed.
     """
+
+    def read() -> Scenario:
+        return scenario if isinstance(scenario, Scenario) else scenario()
+
+    understudy = Understudy(lambda: build(read()))
     with open_executor(processes, walltime_s=walltime_s, pool=pool) as executor:
-        executor.serve()
+        executor.serve(understudy)
         if not executor.is_root:
             return DONE
-        if not isinstance(scenario, Scenario):
-            scenario = scenario()
+        built = understudy.take() if executor.took_over else None
+        scenario = read() if built is None else built.scenario
         place = Place.of(scenario, out)
         if executor.took_over and _begun(scenario, place):
             overwrite, resume = False, True
@@ -104,7 +110,7 @@ def run(
         place.check(overwrite=overwrite or (resume and place.under_way))
         if timeline is not None:
             check_timeline(timeline, replace=overwrite or resume)
-        built = build(scenario)
+        built = built or build(scenario)
         emulator = emulator_card(built)
         with open_run_journal(place, result.fingerprint(scenario), fresh=overwrite) as journal:
             return _Run(built, emulator, executor, journal, place, timeline).lead()

@@ -16,6 +16,7 @@ import numpy as np
 
 import twin
 from hpc import Executor, Journal, TaskFailure, open_executor
+from hpc.understudy import Understudy
 from scenarios import result
 from scenarios.exit_code import DONE, SET_ASIDE
 from scenarios.place import FOLDER, Place
@@ -95,15 +96,16 @@ def run(
         hpc.Stopped: stopped by a signal; what was finished is kept.
         SimulationError: a task failed.
     """
+    understudy = Understudy(make)
     with open_executor(processes, walltime_s=walltime_s) as executor:
-        executor.serve()
+        executor.serve(understudy)
         if not executor.is_root:
             return DONE
         if figure is not None and (not figure.parent.is_dir() or figure.suffix not in (".png", ".svg", ".pdf")):
             raise InputError(f"--figure {figure}: expected a .png, .svg or .pdf file in a folder that exists.")
         if figure is not None and not os.access(figure.parent, os.W_OK | os.X_OK):
             raise InputError(f"--figure {figure}: {figure.parent} cannot be written to; choose another folder.")
-        work = make()
+        work = understudy.take()
         place = Place(FOLDER / f"{work.name}.zarr" if out is None else out.expanduser())
         if executor.took_over and place.under_way:  # the root before this one had begun it
             overwrite, resume = False, True
