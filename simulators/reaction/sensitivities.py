@@ -102,6 +102,7 @@ def beside(
         slopes: `[R, M, T, C]`.
     """
     names = [str(name) for name in data.data_vars][: len(shown)]
+    beside_each: dict[str, Any] = {}  # put beside at once: one by one, xarray copies all that is there each time
     found = data.assign_coords(
         wrt=np.array([column.name for column in columns]), wrt_units=("wrt", [column.units for column in columns])
     )
@@ -113,8 +114,8 @@ def beside(
             "units_by_wrt": [_quotient(own, column.units) for column in columns],
             "long_name": f"sensitivity of {name}",
         }
-        found[f"{PREFIX}{name}"] = (("member", "time", "wrt"), slopes[i], attrs)
-    return found
+        beside_each[f"{PREFIX}{name}"] = (("member", "time", "wrt"), slopes[i], attrs)
+    return found.assign(beside_each)
 
 
 def _quotient(above: str, below: str) -> str:
