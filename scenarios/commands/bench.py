@@ -295,15 +295,15 @@ def sensitivities(
     rtol: Annotated[float, typer.Option(help="Relative tolerance; the absolute one is 1e-3 of it.")] = 1e-6,
     most: Annotated[int, typer.Option("--parameters", min=0, help="Most parameters.")] = 1000,
     initial: Annotated[int, typer.Option(min=0, help="Most initial values.")] = 13,
+    until: Annotated[float | None, typer.Option(help="End of the runs, where the model's data should not say.")] = None,
     check: Annotated[bool, typer.Option(help="Compare with tighter runs and with differences.")] = True,
     repeats: Annotated[int, typer.Option(min=1, help="Laps of which the fastest counts.")] = 3,
 ) -> None:
     """What all sensitivities cost beside plain simulations at equal tolerance, and whether differences agree."""
     from scenarios.commands import ensemble_race, sensitivity_cost
 
-    print(sensitivity_cost.HEAD)
     found = sensitivity_cost.run(
-        models, members=members, rtol=rtol, most=most, initial=initial, check=check, repeats=repeats
+        models, members=members, rtol=rtol, until=until, most=most, initial=initial, check=check, repeats=repeats
     )
     if json is not None:
         ensemble_race.write(json, found)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.reaction.petab import PetabProblem
+from simulators.reaction.petab import ATOL, PetabProblem
 from simulators.reaction.petab_table import PetabTable, Row
+from simulators.reaction.simulation import check_tolerances
 from twin.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -18,7 +19,7 @@ _SAME = ("observableId", "simulationConditionId", "preequilibrationConditionId",
 
 
 def lines(folders: Sequence[Path], *, roadrunner: bool, rtol: float) -> Iterator[str]:
-    """A line for each problem. A deviation is the greatest of all points, as a share of its observable's greatest value.
+    """A line for each problem, once all have been read. A deviation is the greatest of all points, as a share of its observable's greatest value.
 
     Args:
         folders: PEtab problems; stored simulations are `simulatedData*.tsv` beside them.
@@ -28,28 +29,35 @@ def lines(folders: Sequence[Path], *, roadrunner: bool, rtol: float) -> Iterator
     Raises:
         InputError: a problem that cannot be read.
     """
+    check_tolerances(rtol, ATOL)
+    ready = [_ready(folder) for folder in folders]
     yield (
         f"{'problem':28}{'points':>7}{'read s':>8}{'run s':>8}{'from stored':>13}{'from tighter':>14}"
         f"{'from RoadRunner':>17}{'chi2':>14}{'log-likelihood':>17}"
     )
-    for folder in folders:
+    for problem, kept, read in ready:
         begun = time.perf_counter()
-        problem = PetabProblem.read(folder)
-        read = time.perf_counter() - begun
         found = problem.evaluate(rtol=rtol)
         ours = found.simulation[0]
-        ran = time.perf_counter() - begun - read
+        ran = time.perf_counter() - begun
         tighter = deviation(problem, ours, problem.evaluate(rtol=0.1 * rtol).simulation[0])
         theirs = "–"
         if roadrunner:
             reference = problem.evaluate(engine="reference", rtol=rtol, atol=1e-2 * rtol).simulation[0]
             theirs = f"{deviation(problem, reference, ours):.1e}"
-        kept = stored(problem)
         from_stored = "–" if kept is None else f"{deviation(problem, kept, ours):.1e}"
         yield (
             f"{problem.name[:27]:28}{len(ours):7}{read:8.1f}{ran:8.1f}{from_stored:>13}{tighter:14.1e}{theirs:>17}"
             f"{found.chi2[0]:14.7g}{found.log_likelihood[0]:17.9g}"
         )
+
+
+def _ready(folder: Path) -> tuple[PetabProblem, Floats | None, float]:
+    """A problem, what is stored of it, and the seconds that reading took."""
+    begun = time.perf_counter()
+    problem = PetabProblem.read(folder)
+    read = time.perf_counter() - begun
+    return problem, stored(problem), read
 
 
 def deviation(problem: PetabProblem, expected: Floats, found: Floats) -> float:

@@ -20,6 +20,9 @@ import numpy as np
 
 from scenarios.commands.ensemble_race import FLOOR, machine
 from scenarios.commands.race_members import POINTS, Course, Settings, course
+from simulators.reaction.sensitive_course import refuse
+from simulators.reaction.simulation import check_tolerances
+from twin.errors import InputError
 
 _WIDTHS = (2e-2, 5e-3)
 _JUDGED = 1e-6
@@ -39,18 +42,39 @@ def _spread(names: Sequence[str], most: int) -> list[str]:
     return [names[int(i)] for i in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(int))]
 
 
+def ready(path: Path, *, rtol: float, until: float | None = None) -> Course:
+    """A model, read.
+
+    Raises:
+        InputError: not a model; a tolerance or an end that means nothing.
+        UnsupportedFeature: sensitivities are not carried through something in the model.
+    """
+    check_tolerances(rtol, rtol * FLOOR)
+    if until is not None and not 0.0 < until < np.inf:
+        raise InputError(f"until={until!r}: expected an end after 0, in the model's units of time.")
+    track = course(path, Settings(until=until))
+    refuse(track.model.network)
+    return track
+
+
 def measure(
-    path: Path, *, members: int, rtol: float, most: int, initial: int, check: bool, repeats: int
+    track: Course, *, members: int, rtol: float, most: int, initial: int, check: bool, repeats: int
 ) -> dict[str, Any]:
     """One model: see the module.
 
     Args:
         most: most parameters; initial: most initial values.
         check: whether differences are taken too, of the first member.
+
+    Raises:
+        InputError: the model has nothing that is asked for.
     """
-    track = course(path, Settings())
     given, _, _ = track.start(members, Settings())
     wrt = quantities(track, most, initial)
+    if not wrt:
+        raise InputError(
+            f"{track.path}: no quantity to take sensitivities to; allow parameters or initial values, or give another model."
+        )
     parameters = [n for n in wrt if track.model.network.observables[n].kind == "parameter"]
     times = np.linspace(0.0, track.end, POINTS)
 
@@ -77,7 +101,7 @@ def measure(
     plain(0.1)
     seconds, data = _in_turns((plain, sensitive), repeats)
     found: dict[str, Any] = {
-        "model": track.path.stem.removeprefix("model_"), "condition": track.condition, "states": len(track.model.network.states),
+        "model": track.path.stem.removeprefix("model_"), "condition": track.condition, "end": track.end, "states": len(track.model.network.states),
         "parameters": len(parameters), "initial_values": len(wrt) - len(parameters), "members": members, "rtol": rtol,
         "atol": rtol * FLOOR, "preparation_s": preparation, "plain_ms": 1e3 * seconds[0] / members,
         "sensitivities_ms": 1e3 * seconds[1] / members, "ratio": seconds[1] / seconds[0],
@@ -195,11 +219,18 @@ def _pair(error: Any, judged: Any, species: Sequence[str], names: Sequence[str])
     return [species[int(s)], names[int(c)]]
 
 
-def run(paths: Sequence[Path], *, report: Any = print, **settings: Any) -> dict[str, Any]:
-    """All models, one after the other; settings as of `measure`."""
+def run(
+    paths: Sequence[Path], *, rtol: float, until: float | None = None, report: Any = print, **settings: Any
+) -> dict[str, Any]:
+    """All models, one after the other, once all have been read; `until` as of `ready`, the rest as of `measure`.
+
+    Its form is docs/schemas/bench_sensitivities.schema.json.
+    """
+    tracks = [ready(path, rtol=rtol, until=until) for path in paths]
     found: dict[str, Any] = {"schema": 1, "machine": machine(), "models": []}
-    for path in paths:
-        found["models"].append(measure(path, **settings))
+    report(HEAD)
+    for track in tracks:
+        found["models"].append(measure(track, rtol=rtol, **settings))
         report(line(found["models"][-1]))
     return found
 
