@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import twin.errors
+from coupling.equilibrium import Settling
 from coupling.wrapper import Wrapper
 from hpc import message
 from hpc.line import Line
@@ -50,6 +51,7 @@ class Kind(IntEnum):
     LEAVE = 4
     DONE = 5
     FAILED = 6
+    SETTLE = 7
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def placed(twin: Twin, placement: Placement, *, line: Line | None = None) -> Ite
     for name, ranks in placement.ranks.items():
         if ranks != (0,):
             local = twin.simulators[name]
-            kind = RemoteFollower if isinstance(local, Follower) else RemoteSimulator
+            kind = _KINDS[isinstance(local, Follower), isinstance(local, Settling)]
             remote[name] = kind(local, name=name, number=numbers[name], ranks=ranks, desk=desk)
     try:
         yield Twin({**twin.simulators, **remote}, twin.conduits)
@@ -219,6 +221,34 @@ class RemoteFollower(RemoteSimulator):
         return self.begin(state, {}, t0=t0, t1=t1, sample=sample, signals=signals)()
 
 
+class RemoteSettler(RemoteSimulator):
+    """A simulator on other ranks that knows its steady state (`coupling.equilibrium.Settling`)."""
+
+    def equilibrate(
+        self, state: State, inputs: Values | None = None, *, held: Mapping[str, float] | None = None
+    ) -> State:
+        """See `Settling.equilibrate`."""
+        parts: list[tuple[dict[str, NDArray[Any]], dict[str, Any]]] = []
+        for rows in self._shares(len(state.members)):
+            arrays, facts = _packed(state, rows)
+            arrays |= {"in:" + name: np.asarray(values)[rows] for name, values in (inputs or {}).items()}
+            arrays |= {"held:" + name: np.array(value, dtype=np.float64) for name, value in (held or {}).items()}
+            parts.append((arrays, {**facts, "simulator": self._number}))
+        return _joined_states([_state(reply) for reply in self._ask(Kind.SETTLE, parts)()])
+
+
+class _RemoteSettlingFollower(RemoteSettler, RemoteFollower):
+    """Both."""
+
+
+_KINDS: Mapping[tuple[bool, bool], type[RemoteSimulator]] = {
+    (False, False): RemoteSimulator,
+    (True, False): RemoteFollower,
+    (False, True): RemoteSettler,
+    (True, True): _RemoteSettlingFollower,
+}
+
+
 class _Desk:
     """Takes messages of all remote simulators and keeps answers until they are asked for."""
 
@@ -259,6 +289,10 @@ def _answered(simulator: Simulator, asked: Message) -> message.Buffer:
                 )
             )
         return _reply(simulator.perturb(state, changes), {}, ticket)
+    if asked.kind == Kind.SETTLE:
+        held = {name: float(value) for name, value in _prefixed(arrays, "held:").items()}
+        settling = cast(Settling, simulator)
+        return _reply(settling.equilibrate(state, _prefixed(arrays, "in:"), held=held), {}, ticket)
     _, t0, t1, *sample = arrays["times"].tolist()
     if asked.facts["follow"]:
         signals = {

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeVar
 
 from hpc import grant, launch, stop
+from hpc.errors import PlacementError
 from hpc.granted import Asked, Granted, check_ranks
+from hpc.placement import Placement
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
 from hpc.understudy import Understudy
@@ -71,7 +73,11 @@ class Executor(Protocol):
 
 @contextmanager
 def open_executor(
-    processes: int | None = None, *, walltime_s: float | None = None, pool: futures.Executor | None = None
+    processes: int | None = None,
+    *,
+    walltime_s: float | None = None,
+    pool: futures.Executor | None = None,
+    placement: Callable[[], Placement | None] | None = None,
 ) -> Iterator[Executor]:
     """The executor that fits how this process was launched; within the block SIGINT and SIGTERM raise `Stopped`.
 
@@ -92,8 +98,11 @@ def open_executor(
         processes: worker processes (under MPI: per rank), in place of the default.
         walltime_s: stop in time for this process to end so many seconds after it started; `Stopped` then has exit code 75.
         pool: run tasks there: any executor of `concurrent.futures`, such as those of Dask and Parsl. It stays open.
+        placement: asked on the root alone, which simulators run on which ranks. Where any runs on another rank than 0 this is a
+            `PlacedExecutor`: rank 0 takes all tasks, the others answer for simulators.
 
     Raises:
+        PlacementError: simulators are placed on ranks that the job has not; and whatever `placement` raises.
         LaunchError: the launcher started more ranks than the MPI library sees, or fewer than the job script asked for.
     """
     grant.one_thread_each()
@@ -101,6 +110,8 @@ def open_executor(
     with stop.listening():
         if walltime_s is not None:
             stop.at_age(walltime_s)
+        if launched is None and placement is not None:
+            _check_alone(placement(), pool)
         if pool is not None:
             from hpc.futures import FuturesExecutor
 
@@ -109,7 +120,7 @@ def open_executor(
         if launched is not None:
             from hpc.mpi import open_ranks  # MPI starts by being imported, and must not where nobody launched it
 
-            with open_ranks(launched, workers_per_rank=processes or 1) as executor:
+            with open_ranks(launched, workers_per_rank=processes or 1, placement=placement) as executor:
                 yield executor
             return
         check_ranks(Asked.read(), 1)
@@ -129,3 +140,12 @@ def open_executor(
             yield workers
         finally:
             workers.close()
+
+
+def _check_alone(found: Placement | None, pool: futures.Executor | None) -> None:
+    """Refuse ranks where there are none."""
+    if found is None or not found.elsewhere:
+        return
+    if pool is not None:
+        raise PlacementError(f"placement {found}: a pool of workers has no ranks; run under mpiexec, without a pool.")
+    found.check_size(1)

@@ -28,6 +28,8 @@ from hpc.errors import LaunchError, WorkerError
 from hpc.granted import Asked, Granted
 from hpc.launch import Launch
 from hpc.parcel import Kind
+from hpc.placed import PlacedExecutor, placed_executor
+from hpc.placement import Placement
 from hpc.post import Post, tolerates_faults
 from hpc.round import carry_out
 from hpc.task_failure import TaskFailure
@@ -208,22 +210,35 @@ class RankExecutor:
 
 
 @contextmanager
-def open_ranks(launched: Launch, *, workers_per_rank: int) -> Iterator[RankExecutor]:
+def open_ranks(
+    launched: Launch, *, workers_per_rank: int, placement: Callable[[], Placement | None] | None = None
+) -> Iterator[RankExecutor | PlacedExecutor]:
     """The executor of this rank. An error that a rank cannot mend ends the whole job, so that no rank waits for ever; where
     the job outlives its ranks it ends this one.
 
+    Args:
+        launched: what the launcher said.
+        workers_per_rank: worker processes of each rank that takes tasks.
+        placement: see `open_executor`.
+
     Raises:
         LaunchError: MPI cannot be loaded, or sees other ranks than were launched.
+        PlacementError: simulators are placed on ranks that the job has not.
     """
     tolerant = tolerates_faults()
     mpi = started(launched, finalize=not tolerant)
     # a copy keeps our messages apart from those of others, but takes all ranks to make
     world = mpi.COMM_WORLD if tolerant else mpi.COMM_WORLD.Dup()
     post = Post(world, mpi, tolerant=tolerant)
-    executor = RankExecutor(post, workers_per_rank=workers_per_rank, group=launch.group())
+    executor: RankExecutor | PlacedExecutor = RankExecutor(
+        post, workers_per_rank=workers_per_rank, group=launch.group()
+    )
     with post.surviving():  # a job that loses a rank this early does without knowing what its ranks were granted
         executor.granted = granted.gather(world)
     try:
+        placed = None if placement is None else placed_executor(world, placement, tolerant=tolerant)
+        if placed is not None:
+            placed.granted, executor = executor.granted, placed
         yield executor
     except stop.Stopped as stopped:
         if not executor.is_root:

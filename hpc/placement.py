@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self
 
 from hpc.errors import PlacementError
 
+_HIGHEST = 10_000_000
 _WORD = re.compile(r"([^=\s]+)=(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)")
 
 
@@ -34,8 +35,8 @@ class Placement:
                 raise PlacementError(f"placement of {name}: no rank; write e.g. {name}=1-3.")
             if 0 in ranks and len(ranks) > 1:
                 raise PlacementError(
-                    f"placement {name}={_shown(ranks)}: rank 0 leads the others and cannot share one simulator with them; "
-                    f"write {name}=0, or {name}={_shown(ranks[1:])}."
+                    f"placement {name}={shown(ranks)}: rank 0 leads the others and cannot share one simulator with them; "
+                    f"write {name}=0, or {name}={shown(ranks[1:])}."
                 )
 
     @classmethod
@@ -54,7 +55,43 @@ class Placement:
             if name in ranks:
                 raise PlacementError(f"placement {word!r}: {name} is placed twice; name all of its ranks in one word.")
             ranks[name] = tuple(rank for part in numbers.split(",") for rank in _range(part, word))
+            twice = next((rank for rank in ranks[name] if ranks[name].count(rank) > 1), None)
+            if twice is not None:
+                raise PlacementError(f"placement {word!r}: rank {twice} is named twice; name each rank of {name} once.")
+        if not ranks:
+            raise PlacementError("a placement is empty; write e.g. cell=1-3, or leave it out.")
         return cls(ranks)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, tuple[int, ...]]]]:
+        return type(self), (dict(self.ranks),)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether anything runs on another rank than rank 0."""
+        return any(ranks != (0,) for ranks in self.ranks.values())
+
+    def only(self, simulators: Collection[str]) -> Placement:
+        """The part of it that is about these simulators."""
+        return Placement({name: ranks for name, ranks in self.ranks.items() if name in simulators})
+
+    def idle(self, size: int) -> tuple[int, ...]:
+        """Ranks of a job to which nothing is left to do; rank 0 leads."""
+        busy = {0, *(rank for ranks in self.ranks.values() for rank in ranks)}
+        return tuple(rank for rank in range(size) if rank not in busy)
+
+    def check_names(self, simulators: Sequence[str], *, where: str = "the twin") -> None:
+        """Refuse a name that is no simulator's.
+
+        Raises:
+            PlacementError: says near names, and which ones there are.
+        """
+        for name, ranks in self.ranks.items():
+            if name not in simulators:
+                near = difflib.get_close_matches(name, simulators, n=1)
+                cure = f"did you mean {near[0]}? It has" if near else "it has"
+                raise PlacementError(
+                    f"placement {name}={shown(ranks)}: {where} has no simulator {name!r}; {cure} {', '.join(simulators)}."
+                )
 
     def check(self, simulators: Sequence[str], *, size: int) -> None:
         """Refuse what does not fit a twin and a job.
@@ -66,15 +103,16 @@ class Placement:
         Raises:
             PlacementError: no such simulator, or a rank that the job has not.
         """
+        self.check_names(simulators)
+        self.check_size(size)
+
+    def check_size(self, size: int) -> None:
+        """Refuse ranks that a job of this size has not. Raises `PlacementError`."""
         for name, ranks in self.ranks.items():
-            if name not in simulators:
-                near = difflib.get_close_matches(name, simulators, n=1)
-                cure = f"did you mean {near[0]}?" if near else f"it has {', '.join(simulators)}."
-                raise PlacementError(f"placement {name}={_shown(ranks)}: the twin has no simulator {name!r}; {cure}")
             if ranks[-1] >= size:
                 one = "1 rank, 0" if size == 1 else f"{size} ranks, 0-{size - 1}"
                 raise PlacementError(
-                    f"placement {name}={_shown(ranks)}: the job has {one}; launch more (mpiexec -n {ranks[-1] + 1} …), or "
+                    f"placement {name}={shown(ranks)}: the job has {one}; launch more (mpiexec -n {ranks[-1] + 1} …), or "
                     "place on fewer."
                 )
 
@@ -83,17 +121,20 @@ class Placement:
         return tuple(name for name, ranks in self.ranks.items() if rank in ranks)
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={_shown(ranks)}" for name, ranks in self.ranks.items())
+        return " ".join(f"{name}={shown(ranks)}" for name, ranks in self.ranks.items())
 
 
 def _range(part: str, word: str) -> range:
     first, _, last = part.partition("-")
     if last and int(last) < int(first):
         raise PlacementError(f"placement {word!r}: ranks {part} descend; write {last}-{first}.")
+    if int(last or first) > _HIGHEST:
+        raise PlacementError(f"placement {word!r}: rank {last or first}; no job has so many ranks.")
     return range(int(first), int(last or first) + 1)
 
 
-def _shown(ranks: Sequence[int]) -> str:
+def shown(ranks: Sequence[int]) -> str:
+    """Ranks as they are written: ``1-3,5``."""
     parts: list[str] = []
     start = 0
     for i in range(1, len(ranks) + 1):

@@ -16,7 +16,7 @@ from twin.errors import InputError
 Kind = Literal["scenario", "petab", "model"]
 _MODELS = (".xml", ".sbml", ".ant", ".omex")
 _OF_MODEL = ("--scan", "--times", "--select", "--spread", "--figure")
-_OF_SCENARIO = ("--timeline",)
+_OF_SCENARIO = ("--timeline", "--place")
 _OF_OTHERS = {
     "scenario": (*_OF_MODEL, "--engine"),
     "petab": (*_OF_MODEL, *_OF_SCENARIO, "--members", "--seed"),

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from coupling.binding_rates import AssayAffinity, CellShift, Efficiency, Encounter, rate_estimate
 from coupling.simulate import simulate
 from scenarios.compound import Compound
+from scenarios.placing import MOLECULAR
+from scenarios.stage import HERE, Stage
 from twin.errors import ConvergenceError, InputError
 from twin.graph import Twin
 from twin.rates import RateEstimate
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
 Row = NDArray[np.float64]
 
-ASSOCIATION = "association"
 _NANOMOLAR = 1e-9
 _FEWEST_LEFT_OUT = 4
 _LEVEL = 0.95
@@ -81,10 +82,16 @@ class AssociationRunner:
     Args:
         scenario: what was asked.
         ligands: all compounds.
+        stage: where the simulator runs.
     """
 
     scenario: Scenario
     ligands: tuple[Ligand, ...]
+    stage: Stage = HERE
+
+    def __reduce__(self) -> tuple[type[AssociationRunner], tuple[Scenario, tuple[Ligand, ...]]]:
+        """On other ranks simulators run where they are."""
+        return type(self), (self.scenario, self.ligands)
 
     @cached_property
     def simulator(self) -> AssociationSimulator:
@@ -109,15 +116,20 @@ class AssociationRunner:
 
     def __call__(self, task: tuple[int, ...]) -> dict[str, Row]:
         """k_D [1/(M s)] and the standard error of its logarithm, of the compounds of one class."""
-        found = simulate(
-            Twin({ASSOCIATION: self.simulator}),
-            members=np.array(task, dtype=np.int64),
-            seed=self.scenario.seed,
-            t0=0.0,
-            t1=0.0,
-            sample=(0.0,),
-        )
-        return {port: found[f"{ASSOCIATION}.{port}"].values[:, 0] for port in ("k_D", "sigma_ln_k_D")}
+        with self.stage(_twin, self) as twin:
+            found = simulate(
+                twin,
+                members=np.array(task, dtype=np.int64),
+                seed=self.scenario.seed,
+                t0=0.0,
+                t1=0.0,
+                sample=(0.0,),
+            )
+        return {port: found[f"{MOLECULAR}.{port}"].values[:, 0] for port in ("k_D", "sigma_ln_k_D")}
+
+
+def _twin(runner: AssociationRunner) -> Twin:
+    return Twin({MOLECULAR: runner.simulator})
 
 
 def encounters(runner: AssociationRunner, found: Sequence[Mapping[str, Row]]) -> Encounters:

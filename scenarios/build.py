@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scenarios.emulation import emulator_card
 from scenarios.fit import Fit
 from scenarios.model_consistency import model_problems
+from scenarios.placing import BINDING, CELL
 from scenarios.problem import Problem, refusal
 from simulators.closed_form import Constant
 from twin.errors import InputError
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from simulators.reaction import Engine, ReactionSimulator
 
 Row = NDArray[np.float64]
-
-CELL, BINDING = "cell", "binding"
-"""Names of the simulators in an arm's twin."""
 RATE_UNITS = {"kon": "1/(M s)", "koff": "1/s"}
 """What the binding constants are in; their conduits convert them to the model's units."""
 

@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from coupling.equilibrium import settle
 from coupling.simulate import Course, advance, perturb, start
 from scenarios.arm import Arm
-from scenarios.build import BINDING, CELL, Build, wire
+from scenarios.build import Build, wire
 from scenarios.emulation import cell_features, emulator_of
+from scenarios.placing import BINDING, CELL
+from scenarios.stage import HERE, Stage
 from scenarios.tasks import BROKE, EMULATOR, MECHANISM, CellCourses, CellTask
 from twin.errors import KakehashiError
+from twin.graph import Twin
 from twin.perturbation import Perturbation
 from twin.simulator import State
 
@@ -45,6 +48,7 @@ class CellRunner:
         drawn: cell line → what differs between its cells, name → `[N]`.
         rates: compound → kon [1/(M s)] and Kd [M] of each cell, `[N]` each.
         emulated: whether the scenario's emulator answers where its gate vouches.
+        stage: where simulators run.
     """
 
     scenario: Scenario
@@ -52,9 +56,16 @@ class CellRunner:
     drawn: Mapping[str, Mapping[str, Row]]
     rates: Mapping[str, tuple[Row, Row]] = field(default_factory=dict[str, tuple[Row, Row]])
     emulated: bool = False
+    stage: Stage = HERE
+
+    def __reduce__(self) -> tuple[type[CellRunner], tuple[Any, ...]]:
+        """Without the stage: on other ranks and in other processes simulators run where they are."""
+        return type(self), (self.scenario, self.arms, self.drawn, self.rates, self.emulated)
 
     @classmethod
-    def of(cls, scenario: Scenario, arms: Sequence[Arm], cohort: Cohort, *, emulated: bool = False) -> CellRunner:
+    def of(
+        cls, scenario: Scenario, arms: Sequence[Arm], cohort: Cohort, *, emulated: bool = False, stage: Stage = HERE
+    ) -> CellRunner:
         """The runner of these arms for the members of a cohort."""
         lines = dict.fromkeys(arm.cell_line for arm in arms)
         compounds = dict.fromkeys(arm.compound for arm in arms if arm.compound)
@@ -64,6 +75,7 @@ class CellRunner:
             {line: cohort.parameters(line) for line in lines},
             {compound: cohort.rates(compound) for compound in compounds},
             emulated,
+            stage,
         )
 
     def __call__(self, task: CellTask) -> CellCourses:
@@ -76,6 +88,16 @@ class CellRunner:
         """Made where the task runs, once."""
         return wire(self.scenario)
 
+    def cell(self, cell_line: str) -> ReactionSimulator:
+        """The cells of a line; made once."""
+        if cell_line not in self._cells:
+            self._cells[cell_line] = self.built.cell(cell_line, self.drawn[cell_line])
+        return self._cells[cell_line]
+
+    @cached_property
+    def _cells(self) -> dict[str, ReactionSimulator]:
+        return {}
+
     @cached_property
     def trusted(self) -> Trusted | None:
         """The emulator behind its gate, loaded where the task runs, once; None where mechanism answers all."""
@@ -87,10 +109,16 @@ class CellRunner:
         return Trusted(emulator)
 
 
+def _twin(runner: CellRunner, cell_line: str, *rates: Row) -> Twin:
+    """The twin of some arms; see `Build.twin`."""
+    return runner.built.twin(runner.cell(cell_line), *rates)
+
+
 class _Block:
     """A group's arms and a block of members under way."""
 
     def __init__(self, runner: CellRunner, arms: Sequence[Arm], members: Rows) -> None:
+        self.runner = runner
         self.scenario, self.rates, self.built, self.trusted = (
             runner.scenario,
             runner.rates,
@@ -98,7 +126,7 @@ class _Block:
             runner.trusted,
         )
         self.arms, self.members = arms, members
-        self.cell: ReactionSimulator = self.built.cell(arms[0].cell_line, runner.drawn[arms[0].cell_line])
+        self.cell = runner.cell(arms[0].cell_line)
         self.t0, self.t1 = self.scenario.time.start_min, self.scenario.time.end_min
         self.times, self.readouts = self.scenario.sample_times, tuple(self.scenario.readouts)
         self.values = np.full((len(arms), len(members), len(self.times), len(self.readouts)), np.nan)
@@ -129,14 +157,14 @@ class _Block:
 
     def _settled(self, members: Rows) -> State:
         """The cells as every arm of the group finds them."""
-        twin = self.built.twin(self.cell)
-        states = start(twin, members=members, seed=self.scenario.seed)
-        states = perturb(twin, states, self.arms[0].before_equilibration)
-        if self.scenario.cell.equilibrate:
-            held = {f"{CELL}.{name}": value for name, value in self.scenario.equilibration.items()}
-            return settle(twin, states, held=held)[CELL]
-        # a first look ends the start: what comes now is a change in time
-        return advance(twin, states, t0=self.t0, t1=self.t0, sample=()).states[CELL]
+        with self.runner.stage(_twin, self.runner, self.arms[0].cell_line) as twin:
+            states = start(twin, members=members, seed=self.scenario.seed)
+            states = perturb(twin, states, self.arms[0].before_equilibration)
+            if self.scenario.cell.equilibrate:
+                held = {f"{CELL}.{name}": value for name, value in self.scenario.equilibration.items()}
+                return settle(twin, states, held=held)[CELL]
+            # a first look ends the start: what comes now is a change in time
+            return advance(twin, states, t0=self.t0, t1=self.t0, sample=()).states[CELL]
 
     def _run(self, batch: Rows, rows: Rows, settled: State) -> None:
         """Run the arms of a batch for the members at `rows`, who are in `settled`."""
@@ -187,12 +215,12 @@ class _Block:
 
     def _course(self, state: State, rates: tuple[Row, ...], changes: Sequence[Perturbation]) -> Course:
         """Some rows by mechanism."""
-        twin = self.built.twin(self.cell, *rates)
-        states: dict[str, State] = {CELL: state}
-        if BINDING in twin.simulators:
-            rows = np.arange(len(state.members))
-            states[BINDING] = twin.simulators[BINDING].init(members=rows, seed=self.scenario.seed)
-        return advance(twin, states, changes, t0=self.t0, t1=self.t1, sample=self.times)
+        with self.runner.stage(_twin, self.runner, self.arms[0].cell_line, *rates) as twin:
+            states: dict[str, State] = {CELL: state}
+            if BINDING in twin.simulators:
+                rows = np.arange(len(state.members))
+                states[BINDING] = twin.simulators[BINDING].init(members=rows, seed=self.scenario.seed)
+            return advance(twin, states, changes, t0=self.t0, t1=self.t1, sample=self.times)
 
     def _rates(self, arms: Sequence[Arm], members: Rows) -> tuple[Row, ...]:
         """kon [1/(M s)] and koff [1/s] of each (arm, member) row; nothing where the arms have no compound."""

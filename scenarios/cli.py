@@ -24,6 +24,7 @@ from hpc.grant import one_thread_each
 from hpc.launch import announced
 from hpc.stop import Stopped
 from hpc.walltime import seconds_of
+from scenarios.command_line import one_word_each
 from scenarios.commands import bench
 from twin.errors import InputError, KakehashiError, SimulationError
 
@@ -85,6 +86,12 @@ def run(
     timeline: Annotated[
         Path | None, typer.Option(help="Write when each task ran on which rank, for ui.perfetto.dev, e.g. trace.json.")
     ] = None,
+    place: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=RANKS …", help="Which simulators run on which MPI ranks, e.g. molecular=1-3 cell=0."
+        ),
+    ] = None,
     walltime: Annotated[
         str | None,
         typer.Option(
@@ -119,7 +126,7 @@ def run(
         raise InputError("--overwrite starts anew and --resume goes on: give one of them.")
     given: dict[str, object] = {
         "--out": out, "--members": members, "--seed": seed, "--processes": processes, "--timeline": timeline, "--walltime": walltime,
-        "--scan": scan, "--times": times, "--select": select, "--spread": spread,
+        "--place": place, "--scan": scan, "--times": times, "--select": select, "--spread": spread,
         "--engine": engine if engine != "auto" else None, "--figure": figure,
     }  # fmt: skip
     try:
@@ -152,37 +159,16 @@ def _run_scenario(scenario: str, given: dict[str, Any], *, overwrite: bool, resu
 
     return job.run(
         asked, out=given["--out"], overwrite=overwrite, resume=resume, dry_run=dry_run, processes=given["--processes"],
-        timeline=given["--timeline"], walltime_s=walltime_s,
+        timeline=given["--timeline"], walltime_s=walltime_s, place_words=given["--place"] or None,
     )  # fmt: skip
 
 
 @app.command()
 def check(scenario: ScenarioOrModel) -> None:
     """Check a scenario, a PEtab problem or a model without running it: keys, values, units, names in the model, wiring."""
-    from scenarios import bare
+    from scenarios.commands.check import checked
 
-    if (kind := bare.kind_of(scenario)) != "scenario":
-        print("\n".join(bare.checked(kind, scenario)))
-        return
-
-    from scenarios.scenario import Scenario
-
-    asked = Scenario.load(scenario)
-
-    from scenarios.build import build
-
-    build(asked)
-    arms, times = asked.arms(), asked.sample_times
-    print(f"{scenario}: fine.")
-    print(f"  {asked.name}: {asked.title}")
-    print(f"  {len(arms)} arms x {asked.members} members, {len(times)} times from {times[0]:g} to {times[-1]:g} min")
-    print(f"  cell lines {', '.join(asked.lines)}; readouts {', '.join(asked.readouts)}")
-    if asked.candidates:
-        measured = sum(compound.measured for compound in asked.candidates)
-        print(f"  {len(asked.candidates)} compounds, {measured} with a measured IC50")
-    for group, content in asked.uncertainty.items():
-        drawn = ", ".join(filter(None, (content.table or "", *content.parameters)))
-        print(f"  uncertain, {group}: {drawn}")
+    print("\n".join(checked(scenario)))
 
 
 @app.command()
@@ -330,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code, and never shows a traceback unless TWIN_DEBUG=1 asks for it."""
     one_thread_each()  # before anything numerical is imported: the same bits here as in worker processes
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
+        given = one_word_each(sys.argv[1:] if arguments is None else arguments)
         code = app(given or ["--help"], prog_name="twin", standalone_mode=False)
         sys.stdout.flush()
         if code == INTERRUPTED:  # Typer turns Ctrl-C into this code without a word

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scenarios import placing
 from scenarios.cohort import groups
 from scenarios.fit import Fit
 from scenarios.measurement import Measurement
@@ -26,7 +27,7 @@ _SAFETENSORS_HEADER = 100_000_000  # the format's own limit of its header
 def problems(scenario: Scenario) -> list[Problem]:
     """Everything that is wrong between the parts; empty where all fits."""
     basic = [*_units(scenario), *_times(scenario)]
-    found = [*basic, *_files(scenario)]
+    found = [*basic, *_files(scenario), *placing.problems(scenario)]
     if basic:
         return found  # every dose and time would complain of the same unit or span again
     found += _values(scenario)

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 import twin
 from hpc import Executor, FingerprintError, Journal, Stopped, TaskFailure, open_executor
 from hpc.granted import Asked
+from hpc.placed import PlacedExecutor
+from hpc.placement import Placement
 from hpc.understudy import Understudy
-from scenarios import answer, binding_stage, result, terminal_table
+from scenarios import answer, binding_stage, placing, result, terminal_table
 from scenarios.arm import Arm
 from scenarios.binding_stage import AssociationRunner, Binding
 from scenarios.build import Build, build
@@ -38,6 +41,7 @@ from scenarios.run_attributes import granted_less, run_attributes
 from scenarios.run_journal import LAST_BREATH_S, Arrays, Told, journaled, open_run_journal
 from scenarios.run_publication import published
 from scenarios.scenario import Scenario
+from scenarios.stage import stage_of
 from scenarios.statement import statement
 from scenarios.tasks import EMULATOR, CellCourses, CellTask, cut, lost
 from scenarios.variance_split import Design, design_removed, split
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+_WORKERS = {"serial": "process", "processes": "processes", "mpi": "MPI ranks", "futures": "workers of another pool"}
 _MOST_TOLD = 200  # of what was set aside, in the result; the log has all
 
 
@@ -65,6 +70,7 @@ def run(
     walltime_s: float | None = None,
     pool: futures.Executor | None = None,
     timeline: Path | None = None,
+    place_words: Sequence[str] | None = None,
 ) -> int:
     """Run a scenario; returns the exit code: 0 done, 3 done but some tasks set aside.
 
@@ -78,41 +84,47 @@ def run(
         walltime_s: stop in time for this process to end so many seconds after it started.
         pool: any executor of `concurrent.futures` (Dask, Parsl) to run the tasks.
         timeline: where the timeline of all ranks goes, for Perfetto; written of a run that was stopped or failed, too.
+        place_words: which simulators run on which ranks, e.g. ``["molecular=1-3", "cell=0"]``, in place of the scenario's own.
 
     Raises:
         InputError, UnsupportedFeature, hpc.HpcError: refused; nothing was written.
         hpc.Stopped: stopped by a signal or the end of its time; what was finished is kept.
         SimulationError: every task failed.
     """
+    asked = cache(
+        lambda: scenario if isinstance(scenario, Scenario) else scenario()
+    )  # by the root, and who may come to lead
 
-    def read() -> Scenario:
-        return scenario if isinstance(scenario, Scenario) else scenario()
+    def placement() -> Placement | None:
+        found = placing.asked(asked(), place_words)
+        placing.refuse_processes(found, processes)
+        return found
 
-    understudy = Understudy(lambda: build(read()))
-    with open_executor(processes, walltime_s=walltime_s, pool=pool) as executor:
+    understudy = Understudy(lambda: build(asked()))
+    with open_executor(processes, walltime_s=walltime_s, pool=pool, placement=placement) as executor:
         executor.serve(understudy)
         if not executor.is_root:
             return DONE
         built = understudy.take() if executor.took_over else None
-        scenario = read() if built is None else built.scenario
-        place = Place.of(scenario, out)
-        if executor.took_over and _begun(scenario, place):
+        given = asked() if built is None else built.scenario
+        place = Place.of(given, out)
+        if executor.took_over and _begun(given, place):
             overwrite, resume = False, True
         if resume and not place.under_way and place.result.exists():
-            result.refuse_other(scenario, place.result)
+            result.refuse_other(given, place.result)
             print(f"{place.result} is finished: nothing to resume.")
             return DONE
         if dry_run:
             from scenarios.dry_run import forecast
 
-            print(forecast(build(scenario), executor.workers, place))
+            print(forecast(build(given), executor.workers, place))
             return DONE
         place.check(overwrite=overwrite or (resume and place.under_way))
         if timeline is not None:
             check_timeline(timeline, replace=overwrite or resume)
-        built = built or build(scenario)
+        built = built or build(given)
         emulator = emulator_card(built)
-        with open_run_journal(place, result.fingerprint(scenario), fresh=overwrite) as journal:
+        with open_run_journal(place, result.fingerprint(given), fresh=overwrite) as journal:
             return _Run(built, emulator, executor, journal, place, timeline).lead()
 
 
@@ -150,6 +162,7 @@ class _Run:
         self.progress = Progress(place.log, plain=executor.kind == "mpi", workers=workers, clocks=self.clocks)
         self.begun = time.monotonic()
         self.asked = Asked.read()
+        self.stage = stage_of(executor)
         self.set_aside: list[str] = []
 
     def lead(self) -> int:
@@ -219,7 +232,7 @@ class _Run:
 
     def _simulate(self, name: str, arms: Sequence[Arm], cohort: Cohort, what: str) -> xarray.Dataset:
         """Courses of all arms for all members of a cohort."""
-        runner = CellRunner.of(self.scenario, arms, cohort, emulated=self.emulated)
+        runner = CellRunner.of(self.scenario, arms, cohort, emulated=self.emulated, stage=self.stage)
         tasks = cut(arms, members=cohort.size)
         courses = self._courses(name, runner, tasks, what)
         return result.courses_dataset(self.scenario, arms, cohort, list(zip(tasks, courses, strict=True)), runner.drawn)
@@ -228,7 +241,7 @@ class _Run:
         """Molecule by mechanism, molecule learned, and the bridge between both and the cell."""
         scenario = self.scenario
         spheres = binding_stage.ligands(scenario)
-        runner = AssociationRunner(scenario, spheres)
+        runner = AssociationRunner(scenario, spheres, self.stage)
         with self.progress.stage(
             "molecule", f"Brownian dynamics of {len(spheres)} compounds", len(runner.tasks)
         ) as stage:
@@ -336,15 +349,9 @@ class _Run:
             self.progress.say(f"granted less than asked: {text}")
 
     def _workers(self) -> str:
-        count = self.executor.workers
-        kinds = {
-            "serial": "process",
-            "processes": "processes",
-            "mpi": "MPI ranks",
-            "futures": "workers of another pool",
-        }
-        kind = kinds[self.executor.kind]
-        return f"{count} {kind}"
+        if isinstance(self.executor, PlacedExecutor):
+            return self.executor.cast
+        return f"{self.executor.workers} {_WORKERS[self.executor.kind]}"
 
     def _publish(self, dataset: xarray.Dataset) -> None:
         """The result appears, then its page; then the journal has served."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from hpc import Executor
 from hpc.granted import Asked, attributes, shortfalls
+from hpc.placed import PlacedExecutor
 
 
 def run_attributes(executor: Executor, begun_s: float, asked: Asked | None = None) -> dict[str, str | int | float]:
@@ -22,6 +23,7 @@ def run_attributes(executor: Executor, begun_s: float, asked: Asked | None = Non
         "run_date": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_executor": executor.kind,
         "run_workers": executor.workers,
+        **({"run_placement": str(executor.placement)} if isinstance(executor, PlacedExecutor) else {}),
         **(_granted(executor, asked) if asked is not None else {}),
         "run_seconds": round(time.monotonic() - begun_s, 2),
     }

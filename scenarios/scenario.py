@@ -22,6 +22,7 @@ from scenarios.consistency import problems
 from scenarios.explanation import explain
 from scenarios.goal import EmulatorChoice, Goal, Measured, VarianceSplit
 from scenarios.part import Id, Part, Symbol, Word
+from scenarios.placing import Ranks
 from scenarios.problem import key_path, refusal
 from scenarios.quantity import Count, Value, read
 from scenarios.treatment import Panel, Treatment
@@ -62,6 +63,9 @@ class Scenario(Part):
     variance: VarianceSplit = Field(default_factory=VarianceSplit, description="size of the variance split")  # pyright: ignore[reportArgumentType]
     emulator: EmulatorChoice | None = Field(None, description="a learned stand-in for the cell")
     measured: Measured | None = Field(None, description="measured points to show")
+    place: dict[Id, Ranks] = Field(
+        default_factory=dict, description="simulator → ranks of an MPI job that run it; no part of what is asked"
+    )
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _source: YamlFile | None = PrivateAttr(default=None)
@@ -192,8 +196,11 @@ class Scenario(Part):
         return tuple(dict.fromkeys(name for name in named if name))
 
     def canonical_yaml(self) -> str:
-        """The scenario as YAML without comments, every default written out; reading it gives the same `sha256`."""
-        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """The scenario as YAML without comments, every default written out; reading it gives the same `sha256`.
+
+        Where it runs (`place`) is left out: no bit of the result depends on it.
+        """
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"place"})
         return yaml.dump(data, Dumper=_Canonical, sort_keys=False, allow_unicode=True, width=1000)
 
     @property

@@ -20,10 +20,11 @@ import twin
 from coupling.equilibrium import settle
 from coupling.simulate import advance, perturb, start
 from scenarios.arm import Arm
-from scenarios.build import BINDING, CELL, RATE_UNITS, Build, build
+from scenarios.build import RATE_UNITS, Build, build
 from scenarios.cohort import Cohort, groups
 from scenarios.emulation import cell_features, mechanism_fingerprint
 from scenarios.goal import EmulatorChoice
+from scenarios.placing import BINDING, CELL
 from twin.errors import InputError
 from twin.perturbation import Perturbation
 from twin.rates import RateEstimate
