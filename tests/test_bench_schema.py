@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 
 from scenarios.cli import app
 from scenarios.commands import ensemble_race, sbml_suite
+from simulators.reaction.suite_case import Outcome
+from twin.errors import InputError, UnsupportedFeature
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 
@@ -70,6 +73,8 @@ OUTCOMES = [
      "engine": "", "worst": float("nan"), "seconds": 0.01},
     {"suite": "semantic", "case": "00003", "result": "fails", "reason": "S1 is off", "feature": "",
      "engine": "ensemble", "worst": float("inf"), "seconds": 0.01},
+    {"suite": "stochastic", "case": "00001", "result": "passes", "reason": "deviation of X: 1", "feature": "",
+     "engine": "stochastic", "worst": 0.9, "seconds": 2.0, "outside": 1, "points": 100, "repeats": 1000},
 ]  # fmt: skip
 
 
@@ -78,7 +83,66 @@ def test_outcomes_of_the_suite_have_their_form(tmp_path: Path) -> None:
     written = strictly((tmp_path / "suite.json").read_text())
     validator("bench_sbml").validate(written)
     assert written["counts"]["semantic"] == {"passes": 0, "refused": 1, "fails": 1}
-    assert [case["worst"] for case in written["cases"]] == [0.25, None, None]
+    assert [case["worst"] for case in written["cases"]] == [0.25, None, None, 0.9]
+
+
+def test_an_outcome_has_the_fields_of_its_form_and_no_others() -> None:
+    known = json.loads((SCHEMAS / "bench_sbml.schema.json").read_text(encoding="utf-8"))["$defs"]["case"]["properties"]
+    assert {field.name for field in fields(Outcome)} | {"suite", "case", "type", "tags"} == set(known)
+
+
+@pytest.fixture(scope="module")
+def sensitivities(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("sensitivities")
+    (folder / "decay.ant").write_text("A -> B; k*A; A = 3; B = 0; k = 0.7")
+    (folder / "still.ant").write_text("A -> B; k*A; A = 0; B = 0; k = 0.7")
+    paths, out = [str(folder / name) for name in ("decay.ant", "still.ant")], folder / "found.json"
+    options = ["--members", "2", "--repeats", "1", "--until", "4", "--json", str(out)]
+    answer = CliRunner().invoke(app, ["bench", "sensitivities", *paths, *options])
+    assert answer.exit_code == 0, answer.output
+    return strictly(out.read_text())
+
+
+def test_sensitivities_have_their_form_also_where_nothing_can_be_judged(sensitivities: Any) -> None:
+    validator("bench_sensitivities").validate(sensitivities)
+    decay, still = sensitivities["models"]
+    assert (decay["end"], decay["pairs"], decay["false_zeros"]) == (4.0, 4, 0)  # B's start is 0: no width
+    assert decay["pairs_judged"] == 4
+    assert decay["difference"] < 1e-5
+    assert (still["pairs_judged"], still["difference"], still["worst_pair"]) == (0, None, None)
+
+
+def test_broken_sensitivities_are_noticed(sensitivities: Any) -> None:
+    for key, value, message in (("ratio", "much", "is not of type 'number'"), ("other", 1, "'other' was unexpected")):
+        broken = copy.deepcopy(sensitivities)
+        broken["models"][0][key] = value
+        with pytest.raises(jsonschema.ValidationError, match=message):
+            validator("bench_sensitivities").validate(broken)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sensitivities", "DECAY", "missing.xml"], "missing.xml"),
+        (["sensitivities", "DECAY", "DELAY"], "not carried through delays"),
+        (["sensitivities", "DECAY", "--rtol", "2"], "expected a relative tolerance"),
+        (["sensitivities", "DECAY", "--until", "0"], "expected an end after 0"),
+        (["sensitivities", "DECAY", "--parameters", "0", "--initial", "0"], "no parameter and no initial value"),
+        (["petab", "missing.yaml"], "missing.yaml"),
+        (["petab", "missing.yaml", "--rtol", "-1"], "expected a relative tolerance"),
+    ],
+)
+def test_benches_refuse_what_they_are_given_before_they_print_a_table(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "decay.ant").write_text("A -> B; k*A; A = 3; B = 0; k = 0.7")
+    (tmp_path / "delay.ant").write_text("x' = -k*delay(x, 1); x = 1; k = 1")
+    known = {"DECAY": str(tmp_path / "decay.ant"), "DELAY": str(tmp_path / "delay.ant")}
+    answer = CliRunner().invoke(app, ["bench", *(known.get(word, word) for word in arguments)])
+    assert answer.exit_code != 0
+    assert not answer.stdout
+    assert isinstance(answer.exception, InputError | UnsupportedFeature)
+    assert message in str(answer.exception)
 
 
 def _without(key: str) -> Callable[[Any], None]:
@@ -112,6 +176,10 @@ def test_a_refusal_needs_its_feature() -> None:
         validator("bench_sbml").validate(broken)
 
 
-def test_the_page_on_performance_and_that_on_the_suite_say_where_the_forms_are() -> None:
-    for page, name in (("performance.md", "bench_ensemble"), ("sbml_suite.md", "bench_sbml")):
+def test_the_pages_on_benches_say_where_the_forms_are() -> None:
+    for page, name in (
+        ("performance.md", "bench_ensemble"),
+        ("sbml_suite.md", "bench_sbml"),
+        ("sensitivities.md", "bench_sensitivities"),
+    ):
         assert f"schemas/{name}.schema.json" in (SCHEMAS.parent / page).read_text(encoding="utf-8")

@@ -312,9 +312,8 @@ def test_bachmann_agrees_with_differences_in_every_parameter() -> None:
 def test_published_models_agree_with_differences_where_most_species_move(folder: str) -> None:
     """As `twin bench sensitivities` judges it: 1e-5 of each sensitivity's maximum, and no false zeros. Smith's species are
     amounts by definition, far from their concentrations, and have invariants, whose sensitivities are cancellation."""
-    found = measure(
-        ready(shared("models", folder), rtol=1e-6), members=2, rtol=1e-6, most=6, initial=3, check=True, repeats=1
-    )
+    chosen: dict[str, Any] = {"rtol": 1e-6, "most": 6, "initial": 3}
+    found = measure(ready(shared("models", folder), **chosen), members=2, check=True, repeats=1, **chosen)
     assert found["failed_share"] == 0.0
     assert found["pairs_judged"] >= 40
     assert found["difference"] < 1e-5

@@ -42,11 +42,11 @@ def _spread(names: Sequence[str], most: int) -> list[str]:
     return [names[int(i)] for i in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).astype(int))]
 
 
-def ready(path: Path, *, rtol: float, until: float | None = None) -> Course:
-    """A model, read.
+def ready(path: Path, *, rtol: float, most: int, initial: int, until: float | None = None) -> Course:
+    """A model, read; arguments as of `measure`, and the end of the runs, where the model's data should not say.
 
     Raises:
-        InputError: not a model; a tolerance or an end that means nothing.
+        InputError: not a model; a tolerance or an end that means nothing; no quantity to take sensitivities to.
         UnsupportedFeature: sensitivities are not carried through something in the model.
     """
     check_tolerances(rtol, rtol * FLOOR)
@@ -54,6 +54,10 @@ def ready(path: Path, *, rtol: float, until: float | None = None) -> Course:
         raise InputError(f"until={until!r}: expected an end after 0, in the model's units of time.")
     track = course(path, Settings(until=until))
     refuse(track.model.network)
+    if not quantities(track, most, initial):
+        raise InputError(
+            f"{path}: no parameter and no initial value to take sensitivities to; allow some, or give another model."
+        )
     return track
 
 
@@ -65,16 +69,9 @@ def measure(
     Args:
         most: most parameters; initial: most initial values.
         check: whether differences are taken too, of the first member.
-
-    Raises:
-        InputError: the model has nothing that is asked for.
     """
     given, _, _ = track.start(members, Settings())
     wrt = quantities(track, most, initial)
-    if not wrt:
-        raise InputError(
-            f"{track.path}: no quantity to take sensitivities to; allow parameters or initial values, or give another model."
-        )
     parameters = [n for n in wrt if track.model.network.observables[n].kind == "parameter"]
     times = np.linspace(0.0, track.end, POINTS)
 
@@ -214,23 +211,32 @@ def _against_differences(
     }  # fmt: skip
 
 
-def _pair(error: Any, judged: Any, species: Sequence[str], names: Sequence[str]) -> list[str]:
+def _pair(error: Any, judged: Any, species: Sequence[str], names: Sequence[str]) -> list[str] | None:
+    if not judged.any():
+        return None
     s, c = np.unravel_index(np.argmax(np.where(judged, error, -1.0)), error.shape)
     return [species[int(s)], names[int(c)]]
 
 
 def run(
-    paths: Sequence[Path], *, rtol: float, until: float | None = None, report: Any = print, **settings: Any
+    paths: Sequence[Path],
+    *,
+    rtol: float,
+    most: int,
+    initial: int,
+    until: float | None = None,
+    report: Any = print,
+    **more: Any,
 ) -> dict[str, Any]:
-    """All models, one after the other, once all have been read; `until` as of `ready`, the rest as of `measure`.
+    """All models, one after the other, once all have been read; arguments as of `ready` and `measure`.
 
     Its form is docs/schemas/bench_sensitivities.schema.json.
     """
-    tracks = [ready(path, rtol=rtol, until=until) for path in paths]
+    tracks = [ready(path, rtol=rtol, most=most, initial=initial, until=until) for path in paths]
     found: dict[str, Any] = {"schema": 1, "machine": machine(), "models": []}
     report(HEAD)
     for track in tracks:
-        found["models"].append(measure(track, rtol=rtol, **settings))
+        found["models"].append(measure(track, rtol=rtol, most=most, initial=initial, **more))
         report(line(found["models"][-1]))
     return found
 
