@@ -49,10 +49,12 @@ class PetabRun:
         """Read the problem.
 
         Raises:
-            InputError, UnsupportedFeature: as `PetabProblem.read`; a parameter without a nominal value.
+            InputError, UnsupportedFeature: as `PetabProblem.read`; a parameter without a nominal value; a steady
+                state of a model that has none.
         """
         run = cls(path, engine)
         run.problem.values()
+        run.problem.refuse_unsettled()
         if engine == "stochastic":
             raise UnsupportedFeature(
                 "stochastic PEtab", "--engine stochastic: a PEtab problem compares courses, not draws."

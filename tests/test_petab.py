@@ -196,7 +196,43 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         PetabProblem.read(written(tmp_path, m=("kept\t90", "keptt\t90"), p=("kin\tlog10", "kin\tlog2")))
 
 
+@pytest.mark.parametrize(
+    ("more", "settles", "text"),
+    [
+        (
+            "R' = kin*(1 + sin(time)) - kout*R;",
+            False,
+            "measured at time inf: this model has rates that read the time; give",
+        ),
+        ("at (R > 5): R = 1;", False, "measured at time inf: this model has events; give these points a late time"),
+        ("at (R > 5): R = 1;", True, "pre-equilibration: this model has events; leave preequilibrationConditionId out"),
+    ],
+)
+def test_steady_states_of_a_model_that_has_none_are_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, settles: bool, text: str
+) -> None:
+    model = "model m; R = 3; kin = 9; kout = 0.5; boost = 1; gate := 2*boost;"
+    model += more if more.startswith("R'") else f"-> R; kin; R -> ; kout*R; {more}"
+    changes = {} if settles else {"m": ("amount\tplain\tboosted\t9", "amount\t\tboosted\t9")}
+    path = written(tmp_path, **changes)
+    table = [line for line in (tmp_path / "m.tsv").read_text().splitlines() if line[:6] in ("observ", "amount")]
+    (tmp_path / "m.tsv").write_text("\n".join(table) + "\n")
+    (tmp_path / "model.xml").write_text(str(tellurium.antimonyToSBML(model + " end")))
+    problem = PetabProblem.read(path)
+
+    def runs(*_: object, **__: object) -> None:
+        raise AssertionError("something runs")
+
+    monkeypatch.setattr(ReactionModel, "simulate", runs)
+    for asked in (problem.evaluate, problem.refuse_unsettled):
+        with pytest.raises(UnsupportedFeature, match=f"problem.yaml: {text}"):
+            asked()
+    assert main(["check", str(path)]) == 2
+
+
 def test_what_is_no_problem_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing.yaml: no such file; expected a PEtab problem, its YAML file or the"):
+        PetabProblem.read(tmp_path / "missing.yaml")
     with pytest.raises(InputError, match=r"expected one PEtab file .* found 0"):
         PetabProblem.read(tmp_path)
     (tmp_path / "other.yaml").write_text("problems: []\n")

@@ -139,6 +139,9 @@ def test_wrong_arguments_are_refused_with_their_cure() -> None:
         ({"wrt": ["b"]}, "'b' cannot be set: it is given by a rule"),
         ({"wrt": "k"}, "expected a list of parameters"),
         ({"wrt": ["k", "k"]}, "k given twice"),
+        ({"wrt": ["kk"]}, "wrt: no 'kk' in this model; did you mean k"),
+        ({"wrt": []}, r"wrt=\[\]: expected a list .*, at least one"),
+        ({"wrt": ["k"], "parameters": {"kk": 2.0}}, "parameters: no 'kk' in this model"),
         ({"wrt": ["k"], "parameters": {"k": 2.0}}, "k given twice"),
         ({"wrt": ["k"], "select": ["C"]}, "select: no 'C'"),
     ):
@@ -149,6 +152,10 @@ def test_wrong_arguments_are_refused_with_their_cure() -> None:
         solve(torch.ones(3, 2))
     with pytest.raises(InputError, match=r"x0 has shape \(1,\): expected 2 columns, one for each of A, B"):
         solve(torch.ones(3, 1), torch.ones(1))
+    with pytest.raises(InputError, match=r"p is a list: expected a torch tensor .* torch.as_tensor\(p, dtype"):
+        solve([[0.1]])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match=r"x0 is a tensor of torch.int64: expected a torch tensor of real numbers"):
+        solve(torch.ones(3, 1), torch.ones(2, dtype=torch.int64))
     delayed = ReactionModel.read("S' = -k*delay(S, 1); S = 1; k = 1").solver([0.0, 1.0], wrt=["k"], threads=1)
     with pytest.raises(UnsupportedFeature, match="delay"):
         delayed(torch.ones(1, 1, requires_grad=True))

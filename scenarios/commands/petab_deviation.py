@@ -56,6 +56,7 @@ def _ready(folder: Path) -> tuple[PetabProblem, Floats | None, float]:
     """A problem, what is stored of it, and the seconds that reading took."""
     begun = time.perf_counter()
     problem = PetabProblem.read(folder)
+    problem.refuse_unsettled()
     read = time.perf_counter() - begun
     return problem, stored(problem), read
 

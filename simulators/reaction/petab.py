@@ -178,6 +178,17 @@ class PetabProblem:
         nominal = {name: np.full(count, value) for name, value in self.nominal.items()}
         return nominal | {name: np.broadcast_to(value, (count,)) for name, value in given.items()}
 
+    def refuse_unsettled(self) -> None:
+        """Refuse, before anything runs, a problem that asks for a steady state of a model that has none.
+
+        Raises:
+            UnsupportedFeature: see above.
+        """
+        from simulators.reaction.petab_evaluation import asked
+        from simulators.reaction.petab_experiment import refuse_unsettled
+
+        refuse_unsettled(self, asked(self, self.points)[1])
+
     def evaluate(
         self,
         parameters: Mapping[str, Any] | None = None,

@@ -77,6 +77,15 @@ class PetabEvaluation:
         return [(rows, self.problem.observables[name]) for name, rows in _rows(self.points.observables).items()]
 
 
+def asked(problem: PetabProblem, points: PetabPoints) -> tuple[list[Experiment], dict[Experiment, Floats]]:
+    """The experiment behind each point `[R]`, and the times that are asked of each, ascending."""
+    experiments = [experiment_of(problem, *pair) for pair in zip(points.settled, points.conditions, strict=True)]
+    wanted: dict[Experiment, set[float]] = {}
+    for experiment, time in zip(experiments, points.times, strict=True):
+        wanted.setdefault(experiment, set()).add(float(time))
+    return experiments, {experiment: np.array(sorted(times)) for experiment, times in wanted.items()}
+
+
 def evaluate(
     problem: PetabProblem,
     values: Mapping[str, Floats],
@@ -88,13 +97,10 @@ def evaluate(
     threads: int | None,
 ) -> PetabEvaluation:
     """See `PetabProblem.evaluate`; `values` are those of all parameters `[M]`."""
-    experiments = [experiment_of(problem, *pair) for pair in zip(points.settled, points.conditions, strict=True)]
-    wanted: dict[Experiment, set[float]] = {}
-    for experiment, time in zip(experiments, points.times, strict=True):
-        wanted.setdefault(experiment, set()).add(float(time))
+    experiments, wanted = asked(problem, points)
     names = _read(problem, points)
     runner = Experiments(problem, values, names, engine=engine, rtol=rtol, atol=atol, threads=threads)
-    seen = runner.run({experiment: np.array(sorted(times)) for experiment, times in wanted.items()})
+    seen = runner.run(wanted)
 
     M, R = runner.count, len(points)
     column = np.array(

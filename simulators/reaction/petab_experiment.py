@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from simulators.reaction.engine import Floats, Status
 from simulators.reaction.model import ReactionModel
 from simulators.reaction.network import CLOCK
+from simulators.reaction.steady_state import refuse_restless
 
 if TYPE_CHECKING:
     import xarray
@@ -55,6 +56,35 @@ def experiment_of(problem: PetabProblem, settled: str, condition: str) -> Experi
     return Experiment(problem.conditions[settled] if settled else None, problem.conditions[condition])
 
 
+def refuse_unsettled(problem: PetabProblem, wanted: Mapping[Experiment, Floats]) -> None:
+    """Refuse steady states of a model that has none, before anything runs.
+
+    Args:
+        wanted: experiment → its times; infinite: the steady state.
+
+    Raises:
+        UnsupportedFeature: the model has events, `delay()`, algebraic rules or fast reactions; or, where it shall come to
+            rest under a condition while its clock goes on, rates that read the time.
+    """
+    if any(experiment.settle is not None for experiment in wanted):
+        refuse_restless(
+            held(problem.model).network, where=f"{problem.path}: pre-equilibration",
+            cure="leave preequilibrationConditionId out, and let the model start where it shall",
+        )  # fmt: skip
+    if any(np.isinf(times).any() for times in wanted.values()):
+        refuse_restless(
+            problem.model.network, where=f"{problem.path}: measured at time inf", cure="give these points a late time"
+        )
+
+
+def held(model: ReactionModel) -> ReactionModel:
+    """A model whose clock stands at 0: cells settle before anything in it begins."""
+    graph = model.network.graph
+    if all(graph.symbol(CLOCK) not in graph.reads(state.rate) for state in model.network.states):
+        return model
+    return replace(model, network=model.network.replaced({graph.symbol(CLOCK): graph.const(0.0)}))
+
+
 class Experiments:
     """Runs experiments of one problem for some parameter vectors."""
 
@@ -79,6 +109,7 @@ class Experiments:
 
     def run(self, wanted: Mapping[Experiment, Floats]) -> dict[Experiment, Seen]:
         """All experiments, each at its times (ascending; infinite: the steady state)."""
+        refuse_unsettled(self.problem, wanted)
         groups: dict[Any, list[Experiment]] = {}
         for experiment in wanted:
             groups.setdefault(experiment.columns, []).append(experiment)
@@ -157,11 +188,7 @@ class Experiments:
 
     @cached_property
     def _held(self) -> ReactionModel:
-        """The model while its clock stands at 0: cells settle before anything in it begins."""
-        graph = self.network.graph
-        if all(graph.symbol(CLOCK) not in graph.reads(state.rate) for state in self.network.states):
-            return self.model
-        return replace(self.model, network=self.network.replaced({graph.symbol(CLOCK): graph.const(0.0)}))
+        return held(self.model)
 
     def _given(self, content: Content) -> dict[str, Floats]:
         """What the model starts with under a condition, id → `[M]`."""

@@ -59,6 +59,10 @@ def is_petab(path: Path) -> bool:
 
 def _yaml_file(path: Path) -> Path:
     if not path.is_dir():
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file; expected a PEtab problem, its YAML file or the folder that holds it."
+            )
         return path
     found = sorted((*path.glob("*.yaml"), *path.glob("*.yml")))
     found = [p for p in found if is_petab(p)] or found

@@ -57,8 +57,10 @@ class Solver:
         **options: Any,
     ) -> None:
         """See `ReactionModel.solver`."""
-        if isinstance(wrt, str):
-            raise InputError(f"wrt={wrt!r}: expected a list of parameters, compartments or species.")
+        if isinstance(wrt, str) or not len(wrt):
+            raise InputError(
+                f"wrt={wrt!r}: expected a list of parameters, compartments or species (for their start values), at least one."
+            )
         self.parameters: tuple[str, ...] = tuple(wrt)
         fixed = {**(parameters or {}), **(initial or {})}
         twice = sorted({name for name in wrt if list(wrt).count(name) > 1 or name in fixed})
@@ -66,7 +68,9 @@ class Solver:
             raise InputError(
                 f"wrt: {', '.join(twice)} given twice; what p gives stands once in `wrt` and nowhere else."
             )
-        # refuses names that cannot be set
+        for name in wrt:
+            model._settable.check("wrt", name)
+        # refuses what cannot stay as it is
         model._settable.given({**fixed, **dict.fromkeys(wrt, 1.0)}, {}, quantity, None)
         network = model.network
         self.states: tuple[str, ...] = tuple(
@@ -85,9 +89,15 @@ class Solver:
         Dims before the last are members: any number of them, also none; p and x0 are broadcast against each other.
 
         Raises:
-            InputError: other numbers of columns than `parameters` and `states` have names.
+            InputError: no tensors of real numbers, or other numbers of columns than `parameters` and `states` have names.
         """
         for what, given, names in (("p", p, self.parameters), ("x0", x0, self.states)):
+            if given is not None and not (isinstance(given, Tensor) and given.is_floating_point()):
+                kind = f"a tensor of {given.dtype}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+                raise InputError(
+                    f"{what} is {kind}: expected a torch tensor of real numbers; write "
+                    f"torch.as_tensor({what}, dtype=torch.float64)."
+                )
             if given is not None and (not given.dim() or given.shape[-1] != len(names)):
                 raise InputError(
                     f"{what} has shape {tuple(given.shape)}: expected {len(names)} columns, one for each of "

@@ -39,8 +39,14 @@ class Steady:
     status: NDArray[np.int8]
 
 
-def refuse_restless(network: Network) -> None:
-    """Raise `UnsupportedFeature` for networks that have no steady state to look for."""
+def refuse_restless(
+    network: Network, *, where: str = "steady_state", cure: str = "use simulate to a late time instead"
+) -> None:
+    """Raise `UnsupportedFeature` for networks that have no steady state to look for.
+
+    Args:
+        where, cure: of the message.
+    """
     graph = network.graph
     clock = graph.symbol(CLOCK)
     for what, present in (
@@ -52,7 +58,7 @@ def refuse_restless(network: Network) -> None:
         if present:
             raise UnsupportedFeature(
                 f"steady state with {what}",
-                f"steady_state: this model has {what}; use simulate to a late time instead.",
+                f"{where}: this model has {what}; {cure}.",
             )
 
 
