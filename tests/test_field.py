@@ -10,6 +10,8 @@ import math
 import shutil
 import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,6 +183,8 @@ def test_field_compiles_whole(backend: str, dtype: torch.dtype) -> None:
     """`fullgraph` refuses to compile where Python would have to step in between. The field is called first from there."""
     if backend == "inductor" and not shutil.which("g++"):
         pytest.skip("torch's compiler for CPUs needs g++")
+    if backend == "inductor" and not (Path(sysconfig.get_path("include")) / "Python.h").is_file():
+        pytest.skip("torch's compiler for CPUs needs the headers of Python (python3-dev)")
     field = ReactionModel.read("A -> B; k*A/(1 + A); B -> A; piecewise(B, B > 1, B^2); A = 2; B = 0.1; k = 0.5").field()
     x, p = field.start(members=4, dtype=dtype)
     compiled = torch.compile(lambda a, b: field(0.0, a, b), fullgraph=True, backend=backend)

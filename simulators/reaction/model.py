@@ -120,7 +120,9 @@ class ReactionModel:
             select: ids to return (any: constants, reactions, species references); None: all species, and every
                 parameter and compartment that changes.
             quantity: what species are given and returned in.
-            engine: `ensemble` (ours), `reference` (libRoadRunner), `stochastic` (exact), or `auto`.
+            engine: `ensemble` (ours), `reference` (libRoadRunner), `stochastic` (exact), or `auto`: ours, which runs every
+                feature that a model can be read with and is the fastest at every size that we measured. A stochastic run
+                means something else than a course of amounts, so it is only made where it is asked for.
             rtol, atol: tolerances; `atol` in the units of `quantity` concentration.
             members: how many, where no values say so.
             seed: of a stochastic run, of random numbers in the model, and of the order of simultaneous events; None: 0.
@@ -135,7 +137,8 @@ class ReactionModel:
 
         Returns:
             Dims `(member, time)`, one variable per id (`time` and `member` get a trailing `_`), `units` in
-            attributes, and `status(member)`: 0, or why the member is NaN. Of a model with constraints also
+            attributes, and `status(member)`: 0, or why the member is NaN. What the model's own mathematics makes infinite
+            (1/S where S is 0) is told as infinite, as the SBML Test Suite wants it (00950, 01810, 01811). Of a model with constraints also
             `constraint(member)`: 0, or the number of the first one that is broken at an output time. Of a store, values
             are read when they are asked for.
 
