@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from hpc import parcel, stop
 from hpc.errors import WorkerError
 from hpc.parcel import Kind
+from hpc.patience import BUSY_S, IDLE_S, LEADING_S, Patience
 from hpc.pool import DEATHS_BEFORE_SET_ASIDE, Pool
 from hpc.post import Post
 from hpc.task_failure import SET_ASIDE, TaskFailure
@@ -47,6 +48,7 @@ class Crew:
     def __init__(self, post: Post, *, workers: int) -> None:
         self._post, self._per_rank = post, workers
         self._pool = Pool(workers)
+        self._workers = workers
         self._below: dict[int, tuple[int, ...]] = {}
         self._held: dict[int, dict[int, bytearray]] = {}
         self._vacancies = Vacancies({})
@@ -55,6 +57,8 @@ class Crew:
         self._set_aside: list[bytearray] = []
         self._deaths: dict[int, int] = {}
         self._function = bytearray()
+        self._patience = Patience()
+        self._ahead = 0
         self.round = 0
         self.running = 0
         self.orders: list[tuple[int, bytearray]] = []
@@ -68,14 +72,25 @@ class Crew:
         self._told.clear()
 
     @property
-    def room(self) -> int:
-        """How many more tasks would be worked on at once."""
-        return max(0, self._pool.room) + self._vacancies.total - len(self._waiting)
+    def workers(self) -> int:
+        """How many tasks are worked on at once."""
+        return self._workers
 
     @property
-    def leads(self) -> bool:
-        """Whether other ranks answer to this one."""
-        return bool(self._below)
+    def ahead(self) -> int:
+        """How many tasks each worker is given ahead of the one that it works on."""
+        return self._ahead
+
+    @ahead.setter
+    def ahead(self, ahead: int) -> None:
+        if ahead != self._ahead:
+            self._ahead = self._pool.ahead = ahead
+            self._count()
+
+    @property
+    def room(self) -> int:
+        """How many more tasks the crew takes, those ahead included."""
+        return max(0, self._pool.room) + self._vacancies.total - len(self._waiting)
 
     def begin(self, function: bytearray) -> None:
         """A new round: what its tasks are given to."""
@@ -93,7 +108,7 @@ class Crew:
         self._distribute()
 
     def collect(self, timeout_s: float) -> list[bytearray]:
-        """Results that are there, from the own workers and the other ranks; waits at most so long for a worker's.
+        """Results that are there, from the own workers and the other ranks; waits at most so long for a worker's, less where mail is due.
 
         Raises:
             WorkerError: workers cannot start, or cannot load the function.
@@ -101,16 +116,32 @@ class Crew:
         for rank in self._post.roll_call():
             self._lose(rank)
         self._distribute()
-        at_once = self._post.busy() or bool(self._set_aside)
-        results = [*self._set_aside, *self._pool.collect(0.0 if at_once else timeout_s)]
-        self._set_aside.clear()
-        for rank, message in self._post.receive():
+        self._post.dispatch()
+        under_way, mail = self._post.busy(), self._post.receive()
+        pause_s = min(timeout_s, BUSY_S)
+        if under_way or mail or self._set_aside:
+            pause_s = 0.0
+        elif self._below or self._pool.free > 0:
+            pause_s = self._patience.pause_s(LEADING_S if self._below else IDLE_S)
+        results, self._set_aside = self._set_aside, []
+        results += self._read(mail)
+        results += self._pool.collect(pause_s)
+        if mail or results:
+            self._patience.renew()
+        self.running = max(0, self.running - len(results))
+        return results
+
+    def _read(self, mail: Sequence[tuple[int, bytearray]]) -> list[bytearray]:
+        """The results in it; what else it says is obeyed, or becomes an order. All is read before an error is raised."""
+        results: list[bytearray] = []
+        broken: str | None = None
+        for rank, message in mail:
             kind, round_, index = parcel.label(message)
             if kind is Kind.SIGNAL:
                 stop.request(index)
             elif kind is Kind.BROKEN:
                 if round_ == self.round:
-                    raise WorkerError(f"rank {rank}: {parcel.unpack(message)}")
+                    broken = f"rank {rank}: {parcel.unpack(message)}"
             elif kind is Kind.RESULT:
                 if round_ == self.round:
                     if self._held.get(rank, {}).pop(index, None) is not None:
@@ -121,7 +152,8 @@ class Crew:
                     self._requeue(rank)
             else:
                 self.orders.append((rank, message))
-        self.running = max(0, self.running - len(results))
+        if broken is not None:
+            raise WorkerError(broken)
         return results
 
     def cancel(self) -> None:
@@ -131,6 +163,7 @@ class Crew:
         self._pool.cancel()
         for rank in self._told:
             self._post.send(parcel.pack(Kind.CANCEL, round=self.round), rank)
+        self._post.dispatch()
         self._told.clear()
         self._held = {rank: {} for rank in self._below}
         self._count()
@@ -141,10 +174,15 @@ class Crew:
         self._pool.close()
 
     def _room(self, rank: int) -> int:
-        return self._per_rank * (1 + len(self._below[rank])) - len(self._held[rank])
+        return self._workers_of(rank) * (1 + self._ahead) - len(self._held[rank])
+
+    def _workers_of(self, rank: int) -> int:
+        """Workers of a rank that answers to this one, and of those that answer to it."""
+        return self._per_rank * (1 + len(self._below[rank]))
 
     def _count(self) -> None:
         """Who has room, counted anew: ranks have come or gone, or what they held is given to others."""
+        self._workers = self._pool.size + sum(map(self._workers_of, self._below))
         self._vacancies = Vacancies({rank: self._room(rank) for rank in self._below})
 
     def _distribute(self) -> None:
@@ -170,29 +208,35 @@ class Crew:
     def _requeue(self, rank: int) -> None:
         """A rank that has lost who led it begins anew: orders of the dead may have overtaken ours."""
         self._told.discard(rank)
-        self._waiting.extendleft(self._held[rank].values())
+        self._waiting.extendleft(reversed(self._held[rank].values()))
         self._held[rank] = {}
         self._count()
 
     def _lose(self, rank: int) -> None:
-        """A rank has died: its tasks are tried again, and ranks that answered to it answer to this one, beginning anew."""
+        """A rank has died: its tasks are tried again, and ranks that answered to it answer to this one, beginning anew.
+
+        Tasks are begun in the order in which they were given: its death is blamed on as many as it had workers for, the oldest.
+        """
         if rank not in self._below:
             self._below = {head: tuple(one for one in group if one != rank) for head, group in self._below.items()}
             self._count()
             return
         print(f"rank {rank} has died; its tasks go to others.", file=sys.stderr, flush=True)
         self._told.discard(rank)
+        begun = self._workers_of(rank)
         for orphan in self._below.pop(rank):
             if orphan not in self._post.lost:
                 self._below[orphan], self._held[orphan] = (), {}
-        for index, task in self._held.pop(rank).items():
-            self._deaths[index] = self._deaths.get(index, 0) + 1
+        again: list[bytearray] = []
+        for position, (index, task) in enumerate(self._held.pop(rank).items()):
+            self._deaths[index] = self._deaths.get(index, 0) + (position < begun)
             if self._deaths[index] < DEATHS_BEFORE_SET_ASIDE:
-                self._waiting.appendleft(task)
+                again.append(task)
                 continue
             text = f"set aside after {self._deaths[index]} ranks were lost that held it; the last was rank {rank}"
             failure = TaskFailure(index, SET_ASIDE, text)
             self._set_aside.append(parcel.pack(Kind.RESULT, failure, round=self.round, index=index))
+        self._waiting.extendleft(reversed(again))
         self._count()
 
 

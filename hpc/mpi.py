@@ -10,7 +10,6 @@ every rank finds out by itself, and whoever comes to lead goes on with what the 
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -28,6 +27,7 @@ from hpc.errors import LaunchError, WorkerError
 from hpc.granted import Asked, Granted
 from hpc.launch import Launch
 from hpc.parcel import Kind
+from hpc.patience import BUSY_S, HOLD_S
 from hpc.placed import PlacedExecutor, placed_executor
 from hpc.placement import Placement
 from hpc.post import Post, tolerates_faults
@@ -39,10 +39,8 @@ from hpc.understudy import Understudy
 T = TypeVar("T")
 R = TypeVar("R")
 
-_LOOK_EVERY_S = 0.0005  # while tasks run
-_IDLE_LOOK_EVERY_S = 0.02  # between maps
+_LOOK_EVERY_S = 0.0005  # who waits for others to end
 _ROUNDS = 1 << 32  # of one leader: those of the next, whose rank is higher, have higher numbers
-_EXPECTANT_S = 0.5  # after its last task, that a rank looks often for the next
 _SILENCE_S = 1.0  # after the death of who led a rank, until it reports
 _FAREWELL_S = 5.0
 _INTERNAL_ERROR = 4
@@ -71,7 +69,8 @@ class RankExecutor:
         self._rounds = 0
         self._boss = 0  # who gave this rank its work
         self._boss_died: float | None = None
-        self._worked = -math.inf
+        self._results: list[bytearray] = []  # that wait for company
+        self._held_since = 0.0
         self._released = False
 
     def map(
@@ -92,7 +91,7 @@ class RankExecutor:
             function,
             tasks,
             number=number,
-            patience_s=_LOOK_EVERY_S,
+            patience_s=BUSY_S,
             timeline=self.timeline,
             on_result=on_result,
         )
@@ -117,6 +116,7 @@ class RankExecutor:
                     if (number := stop.requested()) is not None and told != leader:
                         told = leader
                         self._post.send(parcel.pack(Kind.SIGNAL, index=number), leader)
+                    self._post.dispatch()
             finally:
                 if not self.is_root:
                     self._crew.close()
@@ -150,22 +150,21 @@ class RankExecutor:
     def _work(self) -> None:
         """Pass on what is finished, or wait a moment for it."""
         try:
-            results = self._crew.collect(self._pause_s())
+            results = self._crew.collect(BUSY_S)
         except WorkerError as error:
             self._post.send(parcel.pack(Kind.BROKEN, str(error), round=self._crew.round), self._boss)
             self._crew.cancel()
             return
-        for result in results:
-            self._post.send(within_limit(result), self._boss)
-
-    def _pause_s(self) -> float:
-        """How long to sleep, unless an own worker ends: while all of them compute nothing urgent comes, but a rank that has just
-        passed on a result is about to get the next task."""
         now = time.monotonic()
-        if self._crew.running:
-            self._worked = now
-            return _LOOK_EVERY_S if self._crew.leads or self._crew.room > 0 else _IDLE_LOOK_EVERY_S
-        return _LOOK_EVERY_S if now - self._worked < _EXPECTANT_S else _IDLE_LOOK_EVERY_S
+        if not self._results:
+            self._held_since = now
+        self._results += results
+        left = self._crew.running
+        # while more is left than the workers work on, the leader is in no hurry for what is finished
+        if left <= max(self._crew.workers, len(self._results)) or now - self._held_since >= HOLD_S:
+            for result in self._results:
+                self._post.send(within_limit(result), self._boss)
+            self._results.clear()
 
     def _obey(self) -> None:
         """Do what those who lead say. The dead no longer do, nor those whose round is over."""
@@ -186,6 +185,7 @@ class RankExecutor:
                 self._crew.cancel()
             elif kind is Kind.TASK and round_ == self._crew.round:
                 self._crew.submit(message)
+        self._crew.ahead = max(0, -(-self._crew.running // self._crew.workers) - 1)  # all that it holds is passed on
 
     def _report_to(self, leader: int) -> None:
         """Say that nobody leads this rank any more: usually the leader knows, and has told it what to do before."""
@@ -203,6 +203,7 @@ class RankExecutor:
         staying = set(self._others())
         deadline = time.monotonic() + _FAREWELL_S
         while staying - self._post.lost and time.monotonic() < deadline:
+            self._post.dispatch()
             staying -= {rank for rank, message in self._post.receive() if parcel.label(message).kind is Kind.LEAVE}
             self._post.busy()
             self._post.roll_call()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ _WORK = struct.Struct("<qqqq")  # of a result: see `Work`
 _HEAD = _LABEL.size + _WORK.size
 _SIZE = struct.Struct("<q")
 _ALIGNMENT = 64
+_ALONE = 128  # where the pickle begins in a parcel without arrays
+_ALONE_LABEL = struct.Struct("<qqqq32xq")  # label, no work, and the one size
 _AT_MOST_AT_ONCE = 1 << 30  # read(2) and write(2) transfer less than 2 GiB at a time
 
 
@@ -35,6 +38,10 @@ class Kind(IntEnum):
     LEAVE = 9  # no more rounds; sent back by a rank that leaves
     TEAM = 10  # the ranks that answer to the receiver in this round
     ORPHAN = 11  # whoever led this rank in this round has died, and nobody else has told it anything since
+    BUNDLE = 12  # several parcels
+
+
+_KINDS = (None, *Kind)  # Kind(number) takes ten times longer
 
 
 class Label(NamedTuple):
@@ -68,6 +75,11 @@ def pack(kind: Kind, content: Any = None, *, round: int = 0, index: int = 0) -> 
     """
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(content, protocol=5, buffer_callback=buffers.append)
+    if not buffers:
+        parcel = bytearray(_ALONE)
+        _ALONE_LABEL.pack_into(parcel, 0, kind, round, index, 1, len(head))
+        parcel += head
+        return parcel
     parts = [memoryview(head), *(buffer.raw() for buffer in buffers)]
     sizes = [part.nbytes for part in parts]
     starts, total = _starts(sizes)
@@ -83,7 +95,7 @@ def pack(kind: Kind, content: Any = None, *, round: int = 0, index: int = 0) -> 
 def label(parcel: bytearray) -> Label:
     """What stands on it; the content stays packed."""
     kind, round_, index, _ = _LABEL.unpack_from(parcel)
-    return Label(Kind(kind), round_, index)
+    return Label(_KINDS[kind], round_, index)  # pyright: ignore[reportArgumentType]
 
 
 def stamp(parcel: bytearray, work: Work) -> bytearray:
@@ -101,11 +113,35 @@ def work(parcel: bytearray) -> Work | None:
 def unpack(parcel: bytearray) -> Any:
     """The content; its arrays are views of the parcel."""
     count = _LABEL.unpack_from(parcel)[3]
+    if count == 1:
+        return pickle.loads(memoryview(parcel)[_ALONE:])
     sizes = struct.unpack_from(f"<{count}q", parcel, _HEAD)
     starts, _ = _starts(sizes)
     view = memoryview(parcel)
     head, *buffers = (view[start : start + size] for start, size in zip(starts, sizes, strict=True))
     return pickle.loads(head, buffers=buffers)
+
+
+def bundle(parcels: Sequence[bytearray]) -> bytearray:
+    """Parcels in one, to be sent as one message."""
+    parcel = bytearray(_HEAD + _SIZE.size * len(parcels))
+    _LABEL.pack_into(parcel, 0, Kind.BUNDLE, 0, 0, len(parcels))
+    struct.pack_into(f"<{len(parcels)}q", parcel, _HEAD, *map(len, parcels))
+    for one in parcels:
+        parcel += one
+    return parcel
+
+
+def unbundle(parcel: bytearray) -> list[bytearray]:
+    """The parcels of a bundle, in their order; of any other parcel, itself."""
+    kind, _, _, count = _LABEL.unpack_from(parcel)
+    if kind != Kind.BUNDLE:
+        return [parcel]
+    start, parcels = _HEAD + _SIZE.size * count, list[bytearray]()
+    for size in struct.unpack_from(f"<{count}q", parcel, _HEAD):
+        parcels.append(parcel[start : start + size])
+        start += size
+    return parcels
 
 
 def send(descriptor: int, parcel: bytearray) -> None:
@@ -114,10 +150,10 @@ def send(descriptor: int, parcel: bytearray) -> None:
     Raises:
         BrokenPipeError, ConnectionResetError: the other end is gone.
     """
-    for block in (memoryview(_SIZE.pack(len(parcel))), memoryview(parcel)):
-        done = 0
-        while done < len(block):
-            done += os.write(descriptor, block[done : done + _AT_MOST_AT_ONCE])
+    size, rest = memoryview(_SIZE.pack(len(parcel))), memoryview(parcel)
+    while len(size) or len(rest):  # both in one call: the reader is woken once
+        done = os.writev(descriptor, (size, rest[:_AT_MOST_AT_ONCE]))
+        size, rest = size[done:], rest[max(0, done - len(size)) :]
 
 
 def receive(descriptor: int) -> bytearray:

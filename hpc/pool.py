@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
+import selectors
 import signal
 from collections import deque
 from collections.abc import Iterable
 from multiprocessing import resource_tracker
-from multiprocessing.connection import wait
 
 from hpc import parcel
 from hpc.errors import WorkerError
@@ -52,18 +53,20 @@ class _Worker:
 class Pool:
     """Worker processes of this machine, at most `size` of them, started when there is something to do.
 
-    Tasks and results are parcels: the pool does not open them.
+    Tasks and results are parcels: the pool does not open them. Tasks given ahead wait in the pool: a worker holds one, so that
+    its death is blamed on no other.
     """
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size = self.workers = size
+        self.ahead = 0
         self._workers: list[_Worker] = []
+        self._events = selectors.DefaultSelector()
         self._waiting: deque[bytearray] = deque()
         self._deaths: dict[int, int] = {}
         self._deaths_at_start = 0
         self._function = bytearray()
         self._round = 0
-        self._set_aside: list[bytearray] = []
 
     @property
     def round(self) -> int:
@@ -72,7 +75,12 @@ class Pool:
 
     @property
     def room(self) -> int:
-        """How many more tasks would be worked on at once."""
+        """How many more tasks the pool takes, those ahead included."""
+        return self.free + self.size * self.ahead
+
+    @property
+    def free(self) -> int:
+        """How many more tasks would be worked on at once; below 0: so many wait."""
         return self.size - len(self._waiting) - sum(worker.task is not None for worker in self._workers)
 
     def begin(self, function: bytearray) -> None:
@@ -87,7 +95,7 @@ class Pool:
         self._waiting.append(task)
         busy = sum(worker.task is not None for worker in self._workers)
         while len(self._workers) < min(self.size, busy + len(self._waiting)):
-            self._workers.append(_Worker())
+            self._hire()
         self._distribute()
 
     def collect(self, timeout_s: float) -> list[bytearray]:
@@ -96,22 +104,26 @@ class Pool:
         Raises:
             WorkerError: workers cannot start, or cannot load the function.
         """
-        streams: dict[object, _Worker] = {worker.connection: worker for worker in self._workers}
-        sentinels: dict[object, _Worker] = {worker.process.sentinel: worker for worker in self._workers}
-        results: list[bytearray] = self._set_aside
-        self._set_aside = []
-        events = wait([*streams, *sentinels], 0.0 if results else timeout_s)  # pyright: ignore[reportArgumentType]
-        heard = [streams[event] for event in events if event in streams]
-        # a worker that answered and then died has answered
-        dead = {id(worker): worker for event in events if (worker := sentinels.get(event)) and worker not in heard}
+        results: list[bytearray] = []
+        # a selector would round the time up to whole milliseconds
+        if timeout_s > 0.0 and not select.select([self._events], [], [], timeout_s)[0]:
+            return results
+        heard: list[_Worker] = []
+        dead: list[_Worker] = []
+        for key, _ in self._events.select(0):
+            worker, speaks = key.data
+            (heard if speaks else dead).append(worker)
         for worker in heard:
             try:
                 message = parcel.receive(worker.connection.fileno())
             except EOFError:
-                dead[id(worker)] = worker
+                if worker not in dead:
+                    dead.append(worker)
                 continue
+            if worker in dead:  # one that answered and then died has answered; there may be more
+                dead.remove(worker)
             results.extend(self._heard(worker, message))
-        for worker in dead.values():
+        for worker in dead:
             results.extend(self._died(worker))
         self._distribute()
         return results
@@ -119,17 +131,27 @@ class Pool:
     def cancel(self) -> None:
         """Forget the tasks of this round; workers that hold one end with it."""
         self._waiting.clear()
-        self._set_aside.clear()
         for worker in [worker for worker in self._workers if worker.task is not None]:
-            self._workers.remove(worker)
-            worker.end()
+            self._dismiss(worker)
 
     def close(self) -> None:
         """End all workers."""
         self.cancel()
-        for worker in self._workers:
-            worker.end()
-        self._workers.clear()
+        for worker in list(self._workers):
+            self._dismiss(worker)
+        self._events.close()
+
+    def _hire(self) -> None:
+        worker = _Worker()
+        self._workers.append(worker)
+        self._events.register(worker.connection, selectors.EVENT_READ, (worker, True))
+        self._events.register(worker.process.sentinel, selectors.EVENT_READ, (worker, False))
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        self._events.unregister(worker.connection)
+        self._events.unregister(worker.process.sentinel)
+        worker.end()
 
     def _heard(self, worker: _Worker, message: bytearray) -> Iterable[bytearray]:
         kind, round_, _ = parcel.label(message)
@@ -151,9 +173,8 @@ class Pool:
     def _died(self, worker: _Worker) -> Iterable[bytearray]:
         worker.process.join()
         reason = _reason(worker.process.exitcode)
-        self._workers.remove(worker)
         task, idle = worker.task, worker.idle
-        worker.end()
+        self._dismiss(worker)
         if task is None and not idle:
             self._deaths_at_start += 1
             if self._deaths_at_start >= _DEATHS_BEFORE_GIVING_UP:
@@ -171,7 +192,7 @@ class Pool:
                 failure = TaskFailure(index, SET_ASIDE, text)
                 yield parcel.pack(Kind.RESULT, failure, round=self._round, index=index)
         if self._waiting:
-            self._workers.append(_Worker())
+            self._hire()
 
     def _distribute(self) -> None:
         """Give each idle worker the function, if it has not got it, and then a task."""

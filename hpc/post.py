@@ -1,4 +1,4 @@
-"""Parcels to and from other ranks, and which of them have died.
+"""Parcels to and from other ranks, small ones in bundles, and which of the ranks have died.
 
 Where the launcher was asked for it (Open MPI 5: `mpiexec --with-ft ulfm`), the death of a rank is an error of the calls that
 concern it, and news that `lost` tells; everything else goes on. Only messages from one rank to another are used after the start:
@@ -14,8 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from hpc import parcel
+
 _LOOK_EVERY_S = 0.0005
 _ROLL_CALL_EVERY_S = 0.02  # asking MPI who has died takes microseconds, at no rank's cost
+_SMALL = 1 << 14  # bytes of a parcel that shares a message
+FULL = 32  # parcels in one message
 _ERRORS = ("ERR_PROC_FAILED", "ERR_PROC_FAILED_PENDING", "ERR_REVOKED")
 
 
@@ -26,6 +30,9 @@ def tolerates_faults(environment: Mapping[str, str] = os.environ) -> bool:
 
 class Post:
     """Parcels to and from other ranks. Sending never waits; parcels are kept until MPI has them delivered.
+
+    Small parcels to the same rank wait for each other until `dispatch`, and travel in one message: a message costs more than
+    what a small parcel takes to be made and read.
 
     Args:
         communicator: of all ranks.
@@ -42,15 +49,34 @@ class Post:
         self.tolerant = tolerant
         self.lost: set[int] = set()
         self._communicator, self._mpi = communicator, mpi
+        self._trays: dict[int, list[bytearray]] = {}
         self._outgoing: list[tuple[int, Any, bytearray]] = []
         self._undeliverable: list[tuple[Any, bytearray]] = []  # MPI may still look at their memory
         self._called = 0.0
+        self._status = mpi.Status()
         self._deadly = {getattr(mpi, name) for name in _ERRORS if hasattr(mpi, name)}
 
     def send(self, message: bytearray, rank: int) -> None:
-        """Send a parcel; to a rank that has died it goes nowhere."""
-        if rank in self.lost:
+        """Send a parcel, at the latest with the next `dispatch`; to a rank that has died it goes nowhere."""
+        tray = self._trays.setdefault(rank, [])
+        if len(message) <= _SMALL:
+            tray.append(message)
+            if len(tray) < FULL:
+                return
+        self._leave(rank, self._trays.pop(rank))
+        if len(message) > _SMALL:
+            self._leave(rank, [message])
+
+    def dispatch(self) -> None:
+        """Send what waits for company."""
+        trays, self._trays = self._trays, {}
+        for rank, tray in trays.items():
+            self._leave(rank, tray)
+
+    def _leave(self, rank: int, tray: list[bytearray]) -> None:
+        if rank in self.lost or not tray:
             return
+        message = tray[0] if len(tray) == 1 else parcel.bundle(tray)
         with self.surviving():
             request = self._communicator.Isend([message, self._mpi.BYTE], rank)
             self._outgoing.append((rank, request, message))
@@ -58,7 +84,7 @@ class Post:
     def receive(self) -> list[tuple[int, bytearray]]:
         """What has arrived, with the ranks it comes from."""
         arrived: list[tuple[int, bytearray]] = []
-        status = self._mpi.Status()
+        status = self._status
         while True:
             waiting = None
             with self.surviving():
@@ -68,7 +94,8 @@ class Post:
             message = bytearray(status.Get_count(self._mpi.BYTE))
             with self.surviving():
                 waiting.Recv([message, self._mpi.BYTE])
-                arrived.append((status.Get_source(), message))
+                rank = status.Get_source()
+                arrived += [(rank, one) for one in parcel.unbundle(message)]
 
     def busy(self) -> bool:
         """Whether something is still on its way. Asking moves it on."""
@@ -85,6 +112,7 @@ class Post:
 
     def flush(self) -> None:
         """Wait until everything has left."""
+        self.dispatch()
         while self.busy():
             self.roll_call()
             time.sleep(_LOOK_EVERY_S)

@@ -1,6 +1,7 @@
 """One round: a function over tasks, handed one at a time to a team that has room, and results kept in the order of the tasks.
 
-A team is whatever computes: worker processes (`hpc.pool`), or ranks with theirs (`hpc.crew`). A result that comes twice, since a
+A team is whatever computes: worker processes (`hpc.pool`), or ranks with theirs (`hpc.crew`). Where tasks are short it is given some
+ahead (`hpc.ahead`). A result that comes twice, since a
 rank was thought lost when it had worked, counts once.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from hpc import parcel, stop
+from hpc.ahead import Ahead
 from hpc.parcel import Kind
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
@@ -18,13 +20,30 @@ from hpc.timeline import Timeline
 T = TypeVar("T")
 R = TypeVar("R")
 
+AT_ONCE = 8192
+"""Tasks that are handed out before results are looked at: enough for bundles to many ranks, and a tenth of a second."""
+
 
 class Team(Protocol):
-    """Who computes. Functions, tasks and results are parcels."""
+    """Who computes. Functions, tasks and results are parcels.
+
+    Attributes:
+        ahead: how many tasks each worker shall be given ahead of the one that it works on.
+    """
+
+    @property
+    def ahead(self) -> int: ...
+    @ahead.setter
+    def ahead(self, ahead: int) -> None: ...
+
+    @property
+    def workers(self) -> int:
+        """How many tasks are worked on at once."""
+        ...
 
     @property
     def room(self) -> int:
-        """How many more tasks would be worked on at once."""
+        """How many more tasks it would take now."""
         ...
 
     def begin(self, function: bytearray) -> None:
@@ -65,13 +84,18 @@ def carry_out(
     results: list[Any] = [None] * len(tasks)
     begun_s: dict[int, float] = {}  # tasks that are out
     handed_out = 0
+    ahead = Ahead(team.workers)
     with stop.deferred():
         try:
             if tasks:
                 team.begin(parcel.pack(Kind.FUNCTION, function, round=number))
             while handed_out < len(tasks) or begun_s:
                 stopping = stop.requested() is not None
-                while not stopping and handed_out < len(tasks) and team.room > 0 and stop.time_for_another():
+                team.ahead = ahead.depth(len(tasks) - handed_out)
+                turns = 1 + team.ahead
+                for _ in range(0 if stopping else min(team.room, len(tasks) - handed_out, AT_ONCE)):
+                    if not stop.time_for_another(turns):
+                        break
                     team.submit(parcel.pack(Kind.TASK, tasks[handed_out], round=number, index=handed_out))
                     begun_s[handed_out] = time.monotonic()
                     handed_out += 1
@@ -79,8 +103,11 @@ def carry_out(
                     index = parcel.label(message).task
                     if index not in begun_s:
                         continue
-                    stop.took(time.monotonic() - begun_s.pop(index))
-                    timeline.note(index, parcel.work(message))
+                    work, way_s = parcel.work(message), time.monotonic() - begun_s.pop(index)
+                    took_s = work.took_ns * 1e-9 if work is not None else way_s / turns
+                    ahead.note(took_s)
+                    stop.took(max(took_s, way_s / turns))
+                    timeline.note(index, work)
                     results[index] = parcel.unpack(message)
                     if on_result is not None:
                         on_result(index, results[index])

@@ -159,9 +159,9 @@ def took(seconds: float) -> None:
     _listener.longest_s = max(_listener.longest_s, seconds)
 
 
-def time_for_another() -> bool:
-    """Whether a task that takes as long as the longest so far would end in time."""
-    return _listener.ends is None or time.monotonic() + _listener.longest_s < _listener.ends
+def time_for_another(turns: int = 1) -> bool:
+    """Whether a task that takes as long as the longest so far would end in time; the last of so many that wait for each other."""
+    return _listener.ends is None or time.monotonic() + turns * _listener.longest_s < _listener.ends
 
 
 def out_of_time() -> None:
