@@ -16,22 +16,21 @@ Legend: `M` members, `T` sample times.
 from __future__ import annotations
 
 import builtins
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from enum import IntEnum
+from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import twin.errors
+from coupling.answering import NOBODY, NOTHING, SAME_MEMBERS, Kind, answer
 from coupling.equilibrium import Settling
 from coupling.wrapper import Wrapper
-from hpc import message
+from hpc.form import Groups, Message
 from hpc.line import Line
-from hpc.message import Message
 from hpc.placement import Placement
 from twin.errors import KakehashiError, SimulationError, UnsupportedFeature
 from twin.graph import Twin
@@ -40,18 +39,7 @@ from twin.signal import Signal
 from twin.simulator import Follower, Simulator, State, Values
 
 Answer = Callable[[], tuple[State, Values]]
-
-
-class Kind(IntEnum):
-    """What a message asks for, or that it is an answer."""
-
-    INIT = 1
-    PERTURB = 2
-    STEP = 3
-    LEAVE = 4
-    DONE = 5
-    FAILED = 6
-    SETTLE = 7
+_STEP, _FAILED = int(Kind.STEP), int(Kind.FAILED)  # every microsecond counts in a step
 
 
 @contextmanager
@@ -71,7 +59,7 @@ def placed(twin: Twin, placement: Placement, *, line: Line | None = None) -> Ite
         placement.check(list(twin.simulators), size=1)
         yield twin
         return
-    line = line or Line.world()
+    own, line = line is None, line or Line.world()
     placement.check(list(twin.simulators), size=line.size)
     numbers = {name: number for number, name in enumerate(twin.simulators)}
     if line.rank != 0:
@@ -89,23 +77,11 @@ def placed(twin: Twin, placement: Placement, *, line: Line | None = None) -> Ite
         yield Twin({**twin.simulators, **remote}, twin.conduits)
     finally:
         for rank in range(1, line.size):
-            line.send(message.pack(Kind.LEAVE, {}), rank)
-        line.flush()
-
-
-def answer(line: Line, simulators: Mapping[int, Simulator]) -> None:
-    """Answer for these simulators until rank 0 leaves. What breaks is told to rank 0, which decides."""
-    while True:
-        _, buffer = line.receive()
-        asked = message.unpack(buffer)
-        if asked.kind == Kind.LEAVE:
-            return
-        try:
-            reply = _answered(simulators[int(asked.facts["simulator"])], asked)
-        except Exception as error:
-            facts = {"type": type(error).__name__, "text": str(error), "traceback": traceback.format_exc()}
-            reply = message.pack(Kind.FAILED, {}, facts, ticket=asked.ticket)
-        line.send(reply, 0)
+            line.wire(rank).send(Kind.LEAVE, NOBODY, NOTHING)
+        if own:
+            line.close()
+        else:
+            line.flush()
 
 
 class RemoteSimulator(Wrapper):
@@ -121,6 +97,8 @@ class RemoteSimulator(Wrapper):
     def __init__(self, local: Simulator, *, name: str, number: int, ranks: Sequence[int], desk: _Desk) -> None:
         super().__init__(local)
         self._name, self._number, self._ranks, self._desk = name, number, tuple(ranks), desk
+        self._told: NDArray[np.int64] | None = None  # members of the last message: the ranks know them
+        self._only = self._ranks[0] if len(self._ranks) == 1 else None
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -129,28 +107,21 @@ class RemoteSimulator(Wrapper):
 
     def init(self, *, members: NDArray[np.int64], seed: int) -> State:
         """See `twin.Simulator.init`."""
-        facts = {"simulator": self._number, "seed": seed}
-        parts = [({"members": members[rows]}, facts) for rows in self._shares(len(members))]
-        return _joined_states([_state(reply) for reply in self._ask(Kind.INIT, parts)()])
+        return self._asked(Kind.INIT, State(members, {}), {}, (), {"seed": seed})()[0]
 
     def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
         """See `twin.Simulator.perturb`."""
-        parts: list[tuple[dict[str, NDArray[Any]], dict[str, Any]]] = []
-        for rows in self._shares(len(state.members)):
-            arrays, facts = _packed(state, rows)
-            for number, change in enumerate(perturbations):
-                value = np.asarray(change.value, dtype=np.float64)
-                arrays[f"value:{number}"] = value[rows] if value.shape == state.members.shape else value
-            facts["changes"] = " ".join(f"{change.target}|{change.operation}" for change in perturbations)
-            arrays["when"] = np.array([change.time for change in perturbations])
-            parts.append((arrays, {**facts, "simulator": self._number}))
-        return _joined_states([_state(reply) for reply in self._ask(Kind.PERTURB, parts)()])
+        values = {f"{i}": np.asarray(change.value, dtype=np.float64) for i, change in enumerate(perturbations)}
+        times = (state.time, *(change.time for change in perturbations))
+        changes = [(change.target, change.operation) for change in perturbations]
+        facts = {"note": dict(state.note), "changes": changes}
+        return self._asked(Kind.PERTURB, state, values, times, facts)()[0]
 
     def step(
         self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
     ) -> tuple[State, Values]:
         """See `twin.Simulator.step`."""
-        return self.begin(state, inputs, t0=t0, t1=t1, sample=sample)()
+        return self._asked(_STEP, state, inputs, (state.time, t0, t1, *sample), state.note)()
 
     def begin(
         self,
@@ -163,52 +134,57 @@ class RemoteSimulator(Wrapper):
         signals: Mapping[str, Signal] | None = None,
     ) -> Answer:
         """Send a step off; who calls what is returned waits for it. Steps that do not wait for each other so overlap."""
-        parts: list[tuple[dict[str, NDArray[Any]], dict[str, Any]]] = []
-        times = np.array([state.time, t0, t1, *sample])
-        for rows in self._shares(len(state.members)):
-            arrays, facts = _packed(state, rows)
-            arrays["times"] = times
-            for name, values in inputs.items():
-                arrays["in:" + name] = np.asarray(values)[rows]
-            for name, signal in (signals or {}).items():
-                arrays["signal:" + name] = signal.coefficients[rows]
-                arrays["span:" + name] = np.array([signal.t0, signal.t1])
-            parts.append((arrays, {**facts, "simulator": self._number, "follow": signals is not None}))
-        replies = self._ask(Kind.STEP, parts)
+        if signals is None:
+            return self._asked(_STEP, state, inputs, (state.time, t0, t1, *sample), state.note)
+        spans = [time for signal in signals.values() for time in (signal.t0, signal.t1)]
+        moving = {name: signal.coefficients for name, signal in signals.items()}
+        return self._asked(Kind.FOLLOW, state, moving, (state.time, t0, t1, *sample, *spans), state.note)
+
+    def _asked(
+        self, kind: int, state: State, values: Values, numbers: Sequence[float], facts: Mapping[str, Any]
+    ) -> Answer:
+        """Send a request to all ranks that share the members; what is returned waits for the answers."""
+        members, desk = state.members, self._desk
+        known = members is self._told
+        if self._only is not None:
+            whose = SAME_MEMBERS if known else {"members": members}
+            ticket = desk.send(self._only, kind, self._number, (whose, state.arrays, values), numbers, facts)
+            self._told = members
+            return partial(self._alone, ticket, members)
+        shares = self._shares(len(members))
+        tickets: list[int] = []
+        for rank, rows in zip(self._ranks, shares, strict=False):
+            whose = SAME_MEMBERS if known else {"members": members[rows]}
+            each = kind != Kind.PERTURB  # a change may be one value for all
+            part = {n: v[rows] if each or v.shape == members.shape else v for n, v in values.items()}
+            groups = (whose, {n: array[rows] for n, array in state.arrays.items()}, part)
+            tickets.append(desk.send(rank, kind, self._number, groups, numbers, facts))
+        self._told = members
 
         def wait() -> tuple[State, Values]:
-            found = replies()
-            states, outputs = [_state(reply) for reply in found], [_prefixed(reply.arrays, "out:") for reply in found]
-            if len(found) == 1:
-                return states[0], outputs[0]
-            return _joined_states(states), {
-                name: np.concatenate([values[name] for values in outputs]) for name in outputs[0]
-            }
+            replies = [desk.collect(rank, ticket) for rank, ticket in zip(self._ranks, tickets, strict=False)]
+            for reply, rank in zip(replies, self._ranks, strict=False):  # all have come, also behind a failure
+                if reply.kind == Kind.FAILED:
+                    raise _error(self._name, rank, reply.facts)
+            states = [_state(reply, members[rows]) for reply, rows in zip(replies, shares, strict=True)]
+            outputs = {n: np.concatenate([reply.groups[2][n] for reply in replies]) for n in replies[0].groups[2]}
+            return _joined_states(states, members), outputs
 
         return wait
+
+    def _alone(self, ticket: int, members: NDArray[np.int64]) -> tuple[State, Values]:
+        """The answer of the one rank."""
+        assert self._only is not None
+        reply = self._desk.collect(self._only, ticket)
+        if reply.kind == _FAILED:
+            raise _error(self._name, self._only, reply.facts)
+        return _state(reply, members), reply.groups[2]
 
     def _shares(self, members: int) -> list[slice]:
         """Rows of each rank; where there are fewer members than ranks, the last ranks get none."""
         parts = max(1, min(len(self._ranks), members))
         edges = [members * part // parts for part in range(parts + 1)]
         return [slice(first, last) for first, last in pairwise(edges)]
-
-    def _ask(
-        self, kind: Kind, parts: Sequence[tuple[Mapping[str, NDArray[Any]], Mapping[str, Any]]]
-    ) -> Callable[[], list[Message]]:
-        tickets = [
-            self._desk.send(kind, arrays, facts, rank)
-            for (arrays, facts), rank in zip(parts, self._ranks, strict=False)
-        ]
-
-        def wait() -> list[Message]:
-            found = [self._desk.collect(ticket) for ticket in tickets]  # all of them, also behind a failure
-            for reply, rank in zip(found, self._ranks, strict=False):
-                if reply.kind == Kind.FAILED:
-                    raise _error(self._name, rank, reply.facts)
-            return found
-
-        return wait
 
 
 class RemoteFollower(RemoteSimulator):
@@ -228,13 +204,8 @@ class RemoteSettler(RemoteSimulator):
         self, state: State, inputs: Values | None = None, *, held: Mapping[str, float] | None = None
     ) -> State:
         """See `Settling.equilibrate`."""
-        parts: list[tuple[dict[str, NDArray[Any]], dict[str, Any]]] = []
-        for rows in self._shares(len(state.members)):
-            arrays, facts = _packed(state, rows)
-            arrays |= {"in:" + name: np.asarray(values)[rows] for name, values in (inputs or {}).items()}
-            arrays |= {"held:" + name: np.array(value, dtype=np.float64) for name, value in (held or {}).items()}
-            parts.append((arrays, {**facts, "simulator": self._number}))
-        return _joined_states([_state(reply) for reply in self._ask(Kind.SETTLE, parts)()])
+        facts = {"note": dict(state.note), "held": {name: float(value) for name, value in (held or {}).items()}}
+        return self._asked(Kind.SETTLE, state, inputs or {}, (state.time,), facts)()[0]
 
 
 class _RemoteSettlingFollower(RemoteSettler, RemoteFollower):
@@ -250,110 +221,53 @@ _KINDS: Mapping[tuple[bool, bool], type[RemoteSimulator]] = {
 
 
 class _Desk:
-    """Takes messages of all remote simulators and keeps answers until they are asked for."""
+    """Takes requests of all remote simulators and keeps answers until they are asked for."""
 
     def __init__(self, line: Line) -> None:
-        self._line, self._next = line, 0
+        self._line = line
+        self._wires = {rank: line.wire(rank) for rank in range(1, line.size)}
         self._there: dict[int, Message] = {}
 
-    def send(self, kind: Kind, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any], rank: int) -> int:
-        self._next += 1
-        self._line.send(message.pack(kind, arrays, facts, ticket=self._next), rank)
-        return self._next
+    def send(
+        self, rank: int, kind: int, about: int, groups: Groups, numbers: Sequence[float], facts: Mapping[str, Any]
+    ) -> int:
+        """Send a request; returns its ticket."""
+        wire, line = self._wires[rank], self._line
+        line.ticket += 1
+        wire.send(kind, about, groups, numbers, facts, line.ticket)
+        wire.expect()
+        return line.ticket
 
-    def collect(self, ticket: int) -> Message:
-        while ticket not in self._there:
-            _, buffer = self._line.receive()
-            reply = message.unpack(buffer)
+    def collect(self, rank: int, ticket: int) -> Message:
+        """The answer to a request, from the rank that got it."""
+        if ticket in self._there:
+            return self._there.pop(ticket)
+        while (reply := self._wires[rank].receive()).ticket != ticket:
             self._there[reply.ticket] = reply
-        return self._there.pop(ticket)
+        return reply
 
 
-def _answered(simulator: Simulator, asked: Message) -> message.Buffer:
-    arrays, ticket = asked.arrays, asked.ticket
-    if asked.kind == Kind.INIT:
-        state = simulator.init(members=arrays["members"], seed=int(asked.facts["seed"]))
-        return _reply(state, {}, ticket)
-    state = _state(asked)
-    if asked.kind == Kind.PERTURB:
-        changes: list[Perturbation] = []
-        for number, word in enumerate(str(asked.facts["changes"]).split()):
-            target, _, operation = word.partition("|")
-            value = arrays[f"value:{number}"]
-            changes.append(
-                Perturbation(
-                    float(arrays["when"][number]),
-                    target,
-                    value if value.ndim else float(value),
-                    cast(Literal["set", "scale", "add"], operation),
-                )
-            )
-        return _reply(simulator.perturb(state, changes), {}, ticket)
-    if asked.kind == Kind.SETTLE:
-        held = {name: float(value) for name, value in _prefixed(arrays, "held:").items()}
-        settling = cast(Settling, simulator)
-        return _reply(settling.equilibrate(state, _prefixed(arrays, "in:"), held=held), {}, ticket)
-    _, t0, t1, *sample = arrays["times"].tolist()
-    if asked.facts["follow"]:
-        signals = {
-            name: Signal(*_span(arrays["span:" + name]), coefficients)
-            for name, coefficients in _prefixed(arrays, "signal:").items()
-        }
-        state, outputs = cast(Follower, simulator).follow(state, signals, t0=t0, t1=t1, sample=sample)
-    else:
-        state, outputs = simulator.step(state, _prefixed(arrays, "in:"), t0=t0, t1=t1, sample=sample)
-    return _reply(state, outputs, ticket)
+def _state(reply: Message, members: NDArray[np.int64]) -> State:
+    whose, arrays, _ = reply.groups
+    return State.known(whose["members"] if whose else members, arrays, reply.numbers[0], reply.facts)
 
 
-def _packed(state: State, rows: slice) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    arrays = {"state:" + name: array[rows] for name, array in state.arrays.items()}
-    arrays["members"] = state.members[rows]
-    arrays["times"] = np.array([state.time])
-    return arrays, {"note:" + name: value for name, value in state.note.items()}
-
-
-def _reply(state: State, outputs: Values, ticket: int) -> message.Buffer:
-    arrays, facts = _packed(state, slice(None))
-    for name, values in outputs.items():
-        arrays["out:" + name] = np.asarray(values)
-    return message.pack(Kind.DONE, arrays, facts, ticket=ticket)
-
-
-def _span(times: NDArray[Any]) -> tuple[float, float]:
-    return float(times[0]), float(times[1])
-
-
-def _state(found: Message) -> State:
-    times = found.arrays.get("times")
-    return State(
-        members=found.arrays["members"],
-        arrays=_prefixed(found.arrays, "state:"),
-        time=float("nan") if times is None else float(times[0]),
-        note=_prefixed(found.facts, "note:"),
-    )
-
-
-def _prefixed(found: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {name[len(prefix) :]: value for name, value in found.items() if name.startswith(prefix)}
-
-
-def _joined_states(states: Sequence[State]) -> State:
-    """The members of all ranks as one chunk.
+def _joined_states(states: Sequence[State], members: NDArray[np.int64]) -> State:
+    """The members of all ranks as one chunk; where they are the members asked, these.
 
     Raises:
         SimulationError: what is the same for all members differs between ranks.
     """
     first = states[0]
-    if len(states) == 1:
-        return first
     for other in states[1:]:
         if dict(other.note) != dict(first.note):
             raise SimulationError(
                 f"ranks disagree in the note of a state: {dict(first.note)} and {dict(other.note)}; what differs between "
                 "members belongs into its arrays."
             )
+    found = np.concatenate([state.members for state in states])
     return State(
-        members=np.concatenate([state.members for state in states]),
+        members=members if np.array_equal(found, members) else found,
         arrays={name: np.concatenate([state.arrays[name] for state in states]) for name in first.arrays},
         time=first.time,
         note=first.note,

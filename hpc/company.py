@@ -15,16 +15,16 @@ stop: a signal to another rank waits until its part is over, and is reported the
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
-from hpc import message, stop
+from hpc import stop
+from hpc.form import Array, Message
 from hpc.line import Line
-from hpc.message import Message
 
 Part = Callable[..., None]
 
@@ -59,7 +59,7 @@ class Company:
         """Words of rank 0 on every rank; none on the others where `say` raises on rank 0."""
         if not self.leads:
             try:
-                return tuple(str(self._awaited(Kind.AGREED).facts["words"]).split())
+                return tuple(str(self._awaited(0, Kind.AGREED).facts["words"]).split())
             finally:
                 self._pass_on()
         words: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Company:
             words = tuple(say())
             return words
         finally:
-            self._send(message.pack(Kind.AGREED, {}, {"words": " ".join(words)}))
+            self._send(Kind.AGREED, facts={"words": " ".join(words)})
 
     @contextmanager
     def acting(self, part: Part, about: Any, *more: Any) -> Iterator[None]:
@@ -85,9 +85,9 @@ class Company:
         self._about = about
         call = pickle.dumps((part, more), protocol=5)
         known = pickle.dumps(about, protocol=5) if changed else b""
-        arrays = {"call": np.frombuffer(call, np.uint8), "about": np.frombuffer(known, np.uint8)}
+        blocks = {"call": _block(call), "about": _block(known)}
         with stop.deferred():  # half a message would leave the others waiting
-            self._send(message.pack(Kind.ACT, arrays))
+            self._send(Kind.ACT, blocks, (len(call), len(known)))
             stopping = False
             try:
                 yield
@@ -95,7 +95,7 @@ class Company:
                 stopping = True
                 raise
             finally:
-                told = [self._awaited(Kind.REPORT).facts["signal"] for _ in range(1, self.line.size)]
+                told = [self._awaited(rank, Kind.REPORT).facts["signal"] for rank in range(1, self.line.size)]
                 for number in told:
                     self._heard = number if self._heard is None else self._heard
                 if stopping:  # obeyed already: launchers send one signal to all ranks
@@ -107,12 +107,13 @@ class Company:
         if self._dismissed:
             return
         with stop.deferred():
-            while (asked := self._awaited(Kind.ACT, Kind.DISMISS)).kind != Kind.DISMISS:
-                if len(asked.arrays["about"]):
-                    self._about = pickle.loads(asked.arrays["about"].tobytes())
-                part, more = pickle.loads(asked.arrays["call"].tobytes())
+            while (asked := self._awaited(0, Kind.ACT, Kind.DISMISS)).kind != Kind.DISMISS:
+                blocks, (call, known) = asked.groups[0], map(int, asked.numbers)
+                if known:
+                    self._about = pickle.loads(blocks["about"][:known].tobytes())
+                part, more = pickle.loads(blocks["call"][:call].tobytes())
                 self._play(part, more)
-                self.line.send(message.pack(Kind.REPORT, {}, {"signal": self._heard}), 0)
+                self.line.wire(0).send(Kind.REPORT, 0, ({}, {}, {}), facts={"signal": self._heard})
                 self._heard = None
             self._dismissed = True
             self.line.flush()
@@ -121,11 +122,17 @@ class Company:
     def dismiss(self) -> None:
         """Let the other ranks go."""
         if self.leads:
-            self._send(message.pack(Kind.DISMISS, {}))
+            self._send(Kind.DISMISS)
 
-    def _send(self, buffer: message.Buffer) -> None:
+    def _send(
+        self,
+        kind: Kind,
+        blocks: Mapping[str, Array] | None = None,
+        numbers: Sequence[float] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         for rank in range(1, self.line.size):
-            self.line.send(buffer, rank)
+            self.line.wire(rank).send(kind, 0, (blocks or {}, {}, {}), numbers, facts or {})
         self.line.flush()
 
     def _play(self, part: Part, more: Sequence[Any]) -> None:
@@ -137,17 +144,17 @@ class Company:
                 self._heard = stopped.signal_number
                 stop.forget()
 
-    def _awaited(self, *kinds: Kind) -> Message:
-        """The next message of these kinds, whatever signal comes; what is left over from a part that was broken off goes."""
+    def _awaited(self, rank: int, *kinds: Kind) -> Message:
+        """The next message of these kinds from a rank, whatever signal comes; what is left over from a part that was broken off goes."""
         with stop.deferred():
             while True:
                 try:
-                    _, buffer = self.line.receive()
+                    found = self.line.wire(rank).receive()
                 except stop.Stopped as stopped:
                     self._heard = stopped.signal_number
                     stop.forget()
                     continue
-                if (found := message.unpack(buffer)).kind in kinds:
+                if found.kind in kinds:
                     return found
 
     def _pass_on(self) -> None:
@@ -155,3 +162,10 @@ class Company:
         if self._heard is not None:
             stop.request(self._heard)
         self._heard = None
+
+
+def _block(content: bytes) -> Array:
+    """Bytes, filled up to a power of two: calls of like lengths go in messages of one form."""
+    block = np.zeros(1 << len(content).bit_length(), dtype=np.uint8)
+    block[: len(content)] = np.frombuffer(content, dtype=np.uint8)
+    return block

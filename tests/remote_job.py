@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,9 @@ from numpy.typing import NDArray
 from receptor_patch import ReceptorPatch
 
 from coupling.cached import Cached
-from coupling.remote import RemoteSimulator, placed
+from coupling.remote import placed
 from coupling.simulate import advance, simulate, start
 from hpc.errors import HpcError
-from hpc.line import Line
 from hpc.placement import Placement
 from simulators.closed_form import Constant, OneCompartment
 from simulators.reaction import ReactionSimulator
@@ -105,47 +103,56 @@ def breaks(placement: Placement) -> None:
         simulate(stage, members=MEMBERS, t0=0.0, t1=1.0, sample=[1.0])
 
 
-def round_trip(placement: Placement) -> None:
-    """A step of a simulator that does nothing, with 100 kB out and back, beside MPI alone; prints the ratio of medians."""
-    from mpi4py import MPI
+class Changing(Waiting):
+    """A simulator whose state, outputs and note change their form; numbers tell the step and the member."""
 
-    world = MPI.COMM_WORLD
-    state = State(members=np.arange(6000), arrays={"n": np.zeros(6000)})
-    size = 2 * 6000 * 8
+    def step(
+        self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
+    ) -> tuple[State, Values]:
+        k = int(t1)
+        n = state.members * 1000.0 + k
+        size = (3, 700, 9000)[k % 3]  # less than a buffer's first size, more, and what travels by itself
+        arrays = {"n": n, f"a{k % 5}": np.repeat(n[:, None], size, axis=1).astype((float, np.float32)[k % 2])}
+        heard = {"heard": inputs["u"][:, None]} if "u" in inputs else {}
+        return State(state.members, arrays, t1, {"k": k // 7}), {"done": n[:, None], **heard}
 
-    class Idle(Waiting):
-        def step(self, state: State, inputs: Values, **times: Any) -> tuple[State, Values]:
-            return state, {}
 
-    line = Line.world()
-    spans: dict[str, list[float]] = {"bare": [], "step": []}
-    buffer = bytearray(size)
-    for _ in range(400):
-        begun = time.perf_counter()
-        if world.rank == 0:
-            world.Send([buffer, MPI.BYTE], 1)
-            world.Recv([buffer, MPI.BYTE], 1)
-        elif world.rank == 1:
-            world.Recv([buffer, MPI.BYTE], 0)
-            world.Send([buffer, MPI.BYTE], 0)
-        spans["bare"].append(time.perf_counter() - begun)
-    with placed(Twin({"one": Idle()}), placement, line=line) as stage:
+def kept(placement: Placement) -> None:
+    """States and outputs of many steps are kept while others come: none may change, whatever form they have."""
+    with placed(Twin({"one": Changing(), "two": Changing()}), placement) as stage:
         if stage is None:
             return
-        one = stage.simulators["one"]
-        assert isinstance(one, RemoteSimulator)
-        for _ in range(400):
-            begun = time.perf_counter()
-            one.step(state, {}, t0=0.0, t1=1.0)
-            spans["step"].append(time.perf_counter() - begun)
-    medians = {name: statistics.median(found) for name, found in spans.items()}
-    print(medians["step"] / medians["bare"], medians["bare"] * 1e6, medians["step"] * 1e6)
+        here, states = Changing(), {name: Changing().init(members=MEMBERS, seed=0) for name in ("one", "two")}
+        seen: list[tuple[int, State, Values]] = []
+        for k in range(1, 90):
+            inputs = {"u": np.full(len(MEMBERS), float(k))} if k % 4 else {}
+            waits = {
+                name: stage.simulators[name].begin(state, inputs, t0=k - 1.0, t1=float(k))  # pyright: ignore
+                for name, state in states.items()
+            }
+            for name in reversed(list(waits)):  # in another order than asked
+                states[name], outputs = waits[name]()
+                if k % 3 or k % 2:
+                    seen.append((k, states[name], outputs))
+        for k, state, outputs in seen:
+            inputs = {"u": np.full(len(MEMBERS), float(k))} if k % 4 else {}
+            expected, said = here.step(state, inputs, t0=k - 1.0, t1=float(k))
+            assert (state.time, dict(state.note)) == (expected.time, dict(expected.note))
+            for found, right in (
+                (state.arrays, expected.arrays),
+                (outputs, said),
+                ({"m": state.members}, {"m": MEMBERS}),
+            ):
+                assert list(found) == list(right)
+                for name, array in found.items():
+                    np.testing.assert_array_equal(array, right[name], strict=True)
+        print(len(seen), "kept")
 
 
 def main() -> int:
     what, *words = sys.argv[1:]
     try:
-        {"bits": bits, "overlap": overlap, "breaks": breaks, "round_trip": round_trip}[what](Placement.parse(words))
+        {"bits": bits, "overlap": overlap, "breaks": breaks, "kept": kept}[what](Placement.parse(words))
     except (HpcError, KakehashiError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpi_launch import ROOT, needs_mpiexec
 
-from hpc import message
 from hpc.errors import PlacementError
+from hpc.form import Form
 from hpc.placement import Placement
 
 JOB = str(ROOT / "tests" / "remote_job.py")
@@ -26,6 +26,16 @@ def test_where_simulators_run_changes_no_bit() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         digests.add(done.stdout.strip())
     assert len(digests) == 1
+
+
+@needs_mpiexec
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["one=1", "two=1"], ["one=1-2", "two=2"]])
+def test_what_came_stays_as_it_was_while_more_comes(words: list[str]) -> None:
+    """Buffers are used again: not while anybody holds a part of what they brought, small or large, in forms that change."""
+    done = mpi_launch.run(3, JOB, "kept", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "150 kept\n"
 
 
 @needs_mpiexec
@@ -88,10 +98,39 @@ SHAPES = st.lists(st.integers(0, 4), min_size=0, max_size=3).map(tuple)
 def test_a_message_gives_back_what_was_packed(specs: dict[str, tuple[type, tuple[int, ...]]], seed: int) -> None:
     chance = np.random.default_rng(seed)
     arrays = {name: chance.integers(0, 2, shape).astype(dtype) for name, (dtype, shape) in specs.items()}
-    facts = {"seed": seed, "name": "é|", "share": 0.1, "none": None, "yes": True}
-    found = message.unpack(message.pack(3, arrays, facts, ticket=seed))
-    assert (found.kind, found.ticket, found.facts) == (3, seed, facts)
-    assert list(found.arrays) == list(arrays)
+    facts = {"seed": seed, "name": "é|", "share": 0.1, "none": None, "yes": True, "nan": float("nan")}
+    groups = ({}, arrays, {"other": np.arange(3)})
+    form = Form.of(3, 7, facts, groups, 2)
+    sent = form.fits(facts, groups, 2)
+    assert sent is not None
+    other = Form.read(form.text())
+    assert (other.kind, other.about, other.total, repr(other.facts)) == (3, 7, form.total, repr(facts))
+    buffer = np.empty(form.total, dtype=np.uint8)
+    for view, array in zip(form.views(buffer), sent, strict=True):
+        view[...] = array
+    found = other.message(other.views(buffer)).groups
+    assert [list(group) for group in found] == [list(group) for group in groups]
     for name, array in arrays.items():
-        np.testing.assert_array_equal(found.arrays[name], array, strict=True)
-        assert found.arrays[name].flags.writeable
+        np.testing.assert_array_equal(found[1][name], array, strict=True)
+        assert found[1][name].flags.writeable
+
+
+def test_a_form_fits_nothing_that_differs_in_a_bit() -> None:
+    """What fits is sent as raw bytes: names, their order, dtypes, shapes, how many numbers, and facts to type and sign."""
+    groups = ({"a": np.zeros(3), "b": np.zeros(3, dtype=np.int64)}, {}, {})
+    form = Form.of(1, 0, {"n": 0.0}, groups, 1)
+    assert form.fits({"n": 0.0}, groups, 1) is not None
+    for facts in ({"n": -0.0}, {"n": 0}, {"n": False}, {}, {"n": 0.0, "m": 1}):
+        assert form.fits(facts, groups, 1) is None
+    assert form.fits({"n": 0.0}, groups, 2) is None
+    for other in (
+        {"b": groups[0]["b"], "a": groups[0]["a"]},
+        {"a": groups[0]["a"]},
+        {"a": np.zeros(3, dtype=np.float32), "b": groups[0]["b"]},
+        {"a": np.zeros((3, 1)), "b": groups[0]["b"]},
+        {"a": np.zeros(3, dtype=">f8"), "b": groups[0]["b"]},
+    ):
+        assert form.fits({"n": 0.0}, (other, {}, {}), 1) is None
+    assert form.fits({"n": 0.0}, ({}, groups[0], {}), 1) is None
+    with pytest.raises(TypeError, match="array 'a' of object cannot go to another rank"):
+        Form.of(1, 0, {}, ({"a": np.array([None])}, {}, {}), 0)

@@ -47,6 +47,20 @@ class State:
                     f"leading axis of {len(self.members)} members."
                 )
 
+    @classmethod
+    def known(
+        cls,
+        members: NDArray[np.int64],
+        arrays: Mapping[str, NDArray[Any]],
+        time: float,
+        note: Mapping[str, str | int | float | bool],
+    ) -> State:
+        """A state of arrays that are known to fit, not looked at again: for one that was a state elsewhere, and comes often."""
+        state = object.__new__(cls)
+        content = state.__dict__
+        content["members"], content["arrays"], content["time"], content["note"] = members, arrays, time, note
+        return state
+
     def take(self, rows: NDArray[np.int64]) -> State:
         """The state of some members, by position in this chunk."""
         return replace(self, members=self.members[rows], arrays={name: a[rows] for name, a in self.arrays.items()})

@@ -1,0 +1,102 @@
+"""Answering for simulators on this rank, step by step, until rank 0 has no more to ask.
+
+Messages either way hold three groups of arrays: members (left out where they are those of the message before), the state, and
+what flows. Their numbers are times, their facts the state's note.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coupling.equilibrium import Settling
+from hpc.form import Message
+from hpc.line import Line
+from twin.perturbation import Perturbation
+from twin.signal import Signal
+from twin.simulator import Follower, Simulator, State, Values
+
+
+class Kind(IntEnum):
+    """What a message asks for, or that it is an answer."""
+
+    INIT = 1
+    PERTURB = 2
+    STEP = 3
+    FOLLOW = 4
+    LEAVE = 5
+    DONE = 6
+    FAILED = 7
+    SETTLE = 8
+
+
+SAME_MEMBERS: dict[str, NDArray[Any]] = {}
+"""In place of members that are known already."""
+NOBODY = -1
+"""Whom a message is about that tells to leave."""
+NOTHING = ({}, {}, {})
+"""The arrays of a message that has none."""
+
+_DONE, _STEP = int(Kind.DONE), int(Kind.STEP)
+
+
+def answer(line: Line, simulators: Mapping[int, Simulator]) -> None:
+    """Answer for these simulators until rank 0 leaves. What breaks is told to rank 0, which decides."""
+    wire = line.wire(0)
+    members = wire.kept
+    while True:
+        asked = wire.receive()
+        about = asked.about
+        if about == NOBODY:
+            return
+        if asked.groups[0]:
+            members[about] = asked.groups[0]["members"].copy()  # kept, and a part of a buffer would keep all of it
+        ticket = asked.ticket
+        try:
+            state, outputs = _answered(simulators[about], asked, members[about])
+            whose = SAME_MEMBERS if state.members is members[about] else {"members": state.members}
+            groups = (whose, state.arrays, outputs)
+            wire.send(_DONE, about, groups, numbers=(state.time,), facts=state.note, ticket=ticket)
+        except Exception as error:
+            facts = {"type": type(error).__name__, "text": str(error), "traceback": traceback.format_exc()}
+            wire.send(Kind.FAILED, about, NOTHING, facts=facts, ticket=ticket)
+
+
+def _answered(simulator: Simulator, asked: Message, members: NDArray[np.int64]) -> tuple[State, Values]:
+    kind, numbers = asked.kind, asked.numbers
+    if kind == _STEP:
+        state = State.known(members, asked.groups[1], numbers[0], asked.facts)
+        return simulator.step(state, asked.groups[2], t0=numbers[1], t1=numbers[2], sample=numbers[3:])
+    if kind == Kind.INIT:
+        return simulator.init(members=members, seed=int(asked.facts["seed"])), {}
+    arrays, inputs = asked.groups[1:]
+    if kind == Kind.PERTURB:
+        state = State.known(members, arrays, numbers[0], asked.facts["note"])
+        return simulator.perturb(state, _changes(asked.facts["changes"], numbers[1:], inputs)), {}
+    if kind == Kind.SETTLE:
+        state = State.known(members, arrays, numbers[0], asked.facts["note"])
+        return cast(Settling, simulator).equilibrate(state, inputs, held=asked.facts["held"]), {}
+    state = State.known(members, arrays, numbers[0], asked.facts)
+    spans = numbers[len(numbers) - 2 * len(inputs) :]
+    signals = {
+        name: Signal(spans[2 * i], spans[2 * i + 1], coefficients)
+        for i, (name, coefficients) in enumerate(inputs.items())
+    }
+    sample = numbers[3 : len(numbers) - len(spans)]
+    return cast(Follower, simulator).follow(state, signals, t0=numbers[1], t1=numbers[2], sample=sample)
+
+
+def _changes(
+    what: Sequence[tuple[str, str]], when: Sequence[float], values: Mapping[str, NDArray[Any]]
+) -> list[Perturbation]:
+    return [
+        Perturbation(
+            time, target, value if value.ndim else float(value), cast(Literal["set", "scale", "add"], operation)
+        )
+        for (target, operation), time, value in zip(what, when, values.values(), strict=True)
+    ]
