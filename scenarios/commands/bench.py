@@ -205,6 +205,12 @@ def ensemble(
     peer_rtol: Annotated[
         list[float] | None, typer.Option(help="RoadRunner's tolerances; may be repeated. Left out: 1e-4 … 1e-8.")
     ] = None,
+    peer_atol: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="RoadRunner's absolute tolerance (its default: 1e-12). Left out: 1e-3 of the relative one."
+        ),
+    ] = None,
 ) -> None:
     """Members per second and core beside RoadRunner (and bngsim, if installed), at equal or smaller measured error."""
     from dataclasses import replace
@@ -213,8 +219,9 @@ def ensemble(
     from scenarios.commands.race_members import Settings
 
     settings = Settings(
-        sigma=sigma, seed=seed, seconds=seconds, limit_s=limit, repeats=repeats, until=until, peer_members=peer_members
-    )
+        sigma=sigma, seed=seed, seconds=seconds, limit_s=limit, repeats=repeats, until=until, peer_members=peer_members,
+        peer_atol=peer_atol,
+    )  # fmt: skip
     if peer_rtol:
         settings = replace(settings, peer_rtols=tuple(sorted(peer_rtol, reverse=True)))
     found = ensemble_race.run(models, settings, json=json)

@@ -27,7 +27,7 @@ from scenarios.commands.race_members import POINTS, Settings, course
 from simulators.reaction.contender import Fault, Lane, Lap
 
 FLOOR: Final = 1e-3
-"""What is added to a species' greatest reference value; also absolute tolerance / relative tolerance of all engines."""
+"""What is added to a species' greatest reference value; also absolute tolerance / relative tolerance, unless `Settings.peer_atol` says otherwise."""
 REFERENCES: Final = (1e-11, 1e-10, 1e-9, 1e-8)
 REFERENCE_ATOL: Final = 1e-8
 """Absolute tolerance of a reference that RoadRunner does not finish at 1e-3 of the relative one (amounts of 1e9 and more)."""
@@ -110,8 +110,9 @@ def _measure(
         for rtol in rtols:
             keep()
             best: Lap | None = None
+            atol = rtol * FLOOR if lane is ours or settings.peer_atol is None else settings.peer_atol
             for _ in range(settings.repeats):
-                lap = lane.run(count, rtol, rtol * FLOOR, settings.limit_s)
+                lap = lane.run(count, rtol, atol, settings.limit_s)
                 if isinstance(lap, Fault):
                     entries.append({"rtol": rtol, "fault": lap.kind, "reason": lap.words})
                     report(f"  {lane.name:10} rtol {rtol:.0e}: {lap.words}")
@@ -125,7 +126,7 @@ def _measure(
                     break
                 continue
             entry = {
-                "rtol": rtol, "atol": rtol * FLOOR, "members": count, "seconds": best.seconds,
+                "rtol": rtol, "atol": atol, "members": count, "seconds": best.seconds,
                 "members_per_second": count / best.seconds, "failed_share": float(best.failed.mean()),
             }  # fmt: skip
             entry |= _error(best.values[:checked], best.failed[:checked], reference, fine)
@@ -156,7 +157,7 @@ def _affordable(peer: Lane, settings: Settings) -> int:
     """How many members a peer runs at the stated tolerance in the seconds that it may take: a power of two."""
     per_member = math.inf
     for count in (1, 4):
-        lap = peer.run(count, STATED, STATED * FLOOR, settings.limit_s)
+        lap = peer.run(count, STATED, settings.peer_atol or STATED * FLOOR, settings.limit_s)
         if isinstance(lap, Fault):
             break
         per_member = lap.seconds / count

@@ -32,6 +32,7 @@ class Settings:
         limit_s: when a lap is given up.
         repeats: laps of ours and of each peer's fast ones; the fastest counts.
         peer_rtols: tolerances at which peers run.
+        peer_atol: their absolute tolerance; None: as ours, 10⁻³ of the relative one.
         peer_members: how many members peers run; None: as many as `seconds` allows.
     """
 
@@ -45,6 +46,7 @@ class Settings:
     most: int = 4096
     peers: tuple[str, ...] = ("roadrunner", "bngsim")
     peer_rtols: tuple[float, ...] = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+    peer_atol: float | None = None
     peer_members: int | None = None
 
 
