@@ -1,15 +1,16 @@
 """Operations over columns: scalars of one member act on rows of its sensitivities, as vectors of the CPU.
 
 Sensitivities of a member are a matrix, a row for each state and a column for each quantity that they are taken to. It is
-cut into tiles of 32, 16, 8 or 4 columns; within a tile rows lie one after the other. A product with a sparse matrix, or a
-substitution, is then one call per tile, whose rows are accumulated in the CPU's registers.
+cut into tiles of up to 56 columns; within a tile rows lie one after the other. A product with a sparse matrix, or a
+substitution, is then one call per tile, whose rows are accumulated in the CPU's registers, four columns in each: 14 of
+the 16, so that what it takes to read a term, and to see a row end, is paid for few tiles.
 
 Every argument that is not said to be something else is an address; numbers in tables are int64, terms int32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numba
@@ -22,46 +23,50 @@ from numpy.typing import NDArray
 
 from simulators.reaction.lanes import LANES
 
-WIDTHS: Final = (32, 16, 8, 4)
-_HALF: Final = WIDTHS[1] * 8
-"""Bytes of half of the widest row: what needs two sums at once takes such a row in halves, which registers hold."""
+WIDTHS: Final = (56, 52, 48, 40, 32, 28, 24, 16, 8, 4)
+_FOUR: Final = 4
+"""Numbers in one register of the CPU (AVX2)."""
 
 _WIDE, _NARROW, _DOUBLE = ir.IntType(64), ir.IntType(32), ir.DoubleType()
+_VECTOR = ir.VectorType(_DOUBLE, _FOUR)
 
 
 def tiles(count: int) -> NDArray[np.int64]:
-    """Widths of the tiles that hold a number of columns; together they are at least as wide."""
-    widest, *_, narrowest = WIDTHS
-    found = [widest] * (count // widest)
-    left = count % widest
-    for width in WIDTHS[1:]:
-        if left >= width:
-            found.append(width)
-            left -= width
-    return np.array([*found, narrowest] if left else found, dtype=np.int64)
+    """Widths of the tiles that hold a number of columns, as even as can be: a row's terms take a narrow tile almost
+    as long as one of 16. Together they are at least as wide."""
+    parts = -(-count // WIDTHS[0])
+    found: list[int] = []
+    for part in range(parts):
+        share = -(-(count - sum(found)) // (parts - part))
+        found.append(min(width for width in WIDTHS if width >= share))
+    return np.array(found, dtype=np.int64)
 
 
 class _Writer:
-    """LLVM instructions over vectors of some width, in rows that lie `pitch` bytes apart."""
+    """LLVM instructions over rows of some width, each of which is several registers of the CPU."""
 
-    def __init__(self, builder: Any, width: int, pitch: int) -> None:
-        self.b, self.width, self.pitch = builder, width, pitch
-        self.kind = ir.VectorType(_DOUBLE, width)
+    def __init__(self, builder: Any, width: int) -> None:
+        self.b, self.parts = builder, range(width // _FOUR)
 
     def whole(self, value: int) -> Any:
         return ir.Constant(_WIDE, value)
 
-    def at(self, base: Any, row: Any, size: int = 0) -> Any:
-        """The address of a row: a vector's, or of numbers of `size` bytes."""
-        return self.b.add(base, self.b.mul(row, self.whole(size or self.pitch)))
+    def at(self, base: Any, row: Any, pitch: Any) -> Any:
+        """The address of a row, or a number, that lies so many bytes apart from the next one."""
+        return self.b.add(base, self.b.mul(row, self.whole(pitch) if isinstance(pitch, int) else pitch))
 
-    def vector(self, address: Any) -> Any:
-        value = self.b.load(self.b.inttoptr(address, self.kind.as_pointer()))
-        value.align = 8
-        return value
+    def _pointer(self, address: Any, part: int) -> Any:
+        return self.b.inttoptr(self.b.add(address, self.whole(part * _FOUR * 8)), _VECTOR.as_pointer())
 
-    def store(self, value: Any, address: Any) -> None:
-        self.b.store(value, self.b.inttoptr(address, self.kind.as_pointer())).align = 8
+    def row(self, address: Any) -> list[Any]:
+        found = [self.b.load(self._pointer(address, part)) for part in self.parts]
+        for value in found:
+            value.align = 8
+        return found
+
+    def store(self, row: Sequence[Any], address: Any) -> None:
+        for part, value in zip(self.parts, row, strict=True):
+            self.b.store(value, self._pointer(address, part)).align = 8
 
     def number(self, address: Any, kind: Any) -> Any:
         return self.b.load(self.b.inttoptr(address, kind.as_pointer()))
@@ -70,28 +75,51 @@ class _Writer:
         return self.b.sext(self.number(address, _NARROW), _WIDE)
 
     def splat(self, value: Any) -> Any:
-        single = self.b.insert_element(ir.Constant(self.kind, ir.Undefined), value, ir.Constant(_NARROW, 0))
-        mask = ir.Constant(ir.VectorType(_NARROW, self.width), [0] * self.width)
-        return self.b.shuffle_vector(single, ir.Constant(self.kind, ir.Undefined), mask)
+        nothing = ir.Constant(_VECTOR, ir.Undefined)
+        single = self.b.insert_element(nothing, value, ir.Constant(_NARROW, 0))
+        return self.b.shuffle_vector(single, nothing, ir.Constant(ir.VectorType(_NARROW, _FOUR), [0] * _FOUR))
 
-    def constant(self, value: float) -> Any:
-        return ir.Constant(self.kind, [value] * self.width)
+    def each(self, what: Callable[..., Any], *rows: Sequence[Any]) -> list[Any]:
+        return [what(*values) for values in zip(*rows, strict=True)]
 
-    def call(self, name: str, *values: Any) -> Any:
-        kind = ir.FunctionType(self.kind, [self.kind] * len(values))
-        return self.b.call(self.b.module.declare_intrinsic(f"llvm.{name}.v{self.width}f64", fnty=kind), values)
+    def same(self, value: Any) -> list[Any]:
+        return [value] * len(self.parts)
 
-    def greater(self, a: Any, b: Any) -> Any:
-        return self.b.select(self.b.fcmp_ordered(">", a, b), a, b)
+    def zeros(self) -> list[Any]:
+        return self.same(ir.Constant(_VECTOR, [0.0] * _FOUR))
+
+    def _call(self, name: str, *values: Any) -> Any:
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * len(values))
+        return self.b.call(self.b.module.declare_intrinsic(f"llvm.{name}.v{_FOUR}f64", fnty=kind), values)
+
+    def fma(self, a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> list[Any]:
+        return self.each(lambda *values: self._call("fmuladd", *values), a, b, c)
+
+    def size(self, row: Sequence[Any]) -> list[Any]:
+        return self.each(lambda value: self._call("fabs", value), row)
+
+    def greater(self, a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
+        return self.each(lambda x, y: self.b.select(self.b.fcmp_ordered(">", x, y), x, y), a, b)
+
+    def room(self) -> list[Any]:
+        """Where a row is kept that a loop changes."""
+        return [cgutils.alloca_once(self.b, _VECTOR) for _ in self.parts]
+
+    def keep(self, row: Sequence[Any], room: Sequence[Any]) -> None:
+        for value, place in zip(row, room, strict=True):
+            self.b.store(value, place)
+
+    def kept(self, room: Sequence[Any]) -> list[Any]:
+        return [self.b.load(place) for place in room]
 
 
-def _operation(width: int, kinds: str, build: Callable[..., None], pitch: int = 0) -> Any:
+def _operation(width: int, kinds: str, build: Callable[..., None]) -> Any:
     """An intrinsic whose arguments are integers (i) or doubles (d), and whose instructions `build` writes."""
     signature = types.void(*(types.int64 if kind == "i" else types.float64 for kind in kinds))
     names = ", ".join(f"a{i}" for i in range(len(kinds)))
 
     def generate(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        build(_Writer(builder, width, pitch or width * 8), *given)
+        build(_Writer(builder, width), *given)
         return context.get_dummy_value()
 
     scope: dict[str, Any] = {"found": (signature, generate)}
@@ -99,63 +127,74 @@ def _operation(width: int, kinds: str, build: Callable[..., None], pitch: int = 
     return intrinsic(scope["operation"])
 
 
-def _write_mix(w: _Writer, u: Any, c: Any, s: Any, k: Any, stride: Any, a: Any, b: Any, n: Any, rows: Any) -> None:
-    one, other = cgutils.alloca_once(w.b, w.kind), cgutils.alloca_once(w.b, w.kind)
+def _write_mix(w: _Writer, pitch: Any, u: Any, c: Any, s: Any, k: Any, stride: Any, a: Any, b: Any, n: Any, rows: Any):
+    one, other = w.room(), w.room()
     with cgutils.for_range(w.b, rows) as row:
-        w.b.store(w.vector(w.at(s, row.index)), one)
-        w.b.store(w.constant(0.0), other)
-        first = w.at(k, row.index)
+        w.keep(w.row(w.at(s, row.index, pitch)), one)
+        w.keep(w.zeros(), other)
+        first = w.at(k, row.index, pitch)
         with cgutils.for_range(w.b, n) as stage:
-            vector = w.vector(w.b.add(first, w.b.mul(stage.index, stride)))
+            vector = w.row(w.at(first, stage.index, stride))
             for total, weights in ((one, a), (other, b)):
                 weight = w.splat(w.number(w.at(weights, stage.index, 8), _DOUBLE))
-                w.b.store(w.call("fmuladd", weight, vector, w.b.load(total)), total)
-        w.store(w.b.load(one), w.at(u, row.index))
-        w.store(w.b.load(other), w.at(c, row.index))
+                w.keep(w.fma(w.same(weight), vector, w.kept(total)), total)
+        w.store(w.kept(one), w.at(u, row.index, pitch))
+        w.store(w.kept(other), w.at(c, row.index, pitch))
+
+
+def _write_total(w: _Writer, pitch: Any, out: Any, k: Any, stride: Any, weights: Any, n: Any, rows: Any) -> None:
+    total = w.room()
+    with cgutils.for_range(w.b, rows) as row:
+        first = w.at(k, row.index, pitch)
+        w.keep(w.each(w.b.fmul, w.same(w.splat(w.number(weights, _DOUBLE))), w.row(first)), total)
+        with cgutils.for_range_slice(w.b, w.whole(1), n, w.whole(1)) as (i, _):
+            weight = w.splat(w.number(w.at(weights, i, 8), _DOUBLE))
+            w.keep(w.fma(w.same(weight), w.row(w.at(first, i, stride)), w.kept(total)), total)
+        w.store(w.kept(total), w.at(out, row.index, pitch))
 
 
 def _write_gather(
     w: _Writer, out: Any, start: Any, scalars: Any, vectors: Any, table: Any, rows: Any, terms: Any, scales: Any
 ) -> None:
-    total = cgutils.alloca_once(w.b, w.kind)
+    total, pitch = w.room(), len(w.parts) * _FOUR * 8
     with cgutils.for_range(w.b, rows) as row:
         entry = w.at(table, row.index, 32)
         target, first, end, scale = (w.number(w.b.add(entry, w.whole(8 * i)), _WIDE) for i in range(4))
-        w.b.store(w.vector(w.at(start, target)), total)
+        w.keep(w.row(w.at(start, target, pitch)), total)
         with cgutils.for_range_slice(w.b, first, end, w.whole(1)) as (k, _):
-            term = w.at(terms, k, 8)
-            scalar = w.splat(w.number(w.at(scalars, w.index(term), 8), _DOUBLE))
-            vector = w.vector(w.at(vectors, w.index(w.b.add(term, w.whole(4)))))
-            w.b.store(w.call("fmuladd", scalar, vector, w.b.load(total)), total)
+            scalar = w.splat(w.number(w.at(scalars, k, 8), _DOUBLE))
+            vector = w.row(w.at(vectors, w.index(w.at(terms, k, 4)), pitch))
+            w.keep(w.fma(w.same(scalar), vector, w.kept(total)), total)
         with cgutils.if_likely(w.b, w.b.icmp_signed(">=", scale, w.whole(0))):
             factor = w.splat(w.number(w.at(scales, scale, 8), _DOUBLE))
-            w.b.store(w.b.fmul(w.b.load(total), factor), total)
-        w.store(w.b.load(total), w.at(out, target))
+            w.keep(w.each(w.b.fmul, w.kept(total), w.same(factor)), total)
+        w.store(w.kept(total), w.at(out, target, pitch))
 
 
 def _write_wrong(
-    w: _Writer, out: Any, error: Any, end: Any, peak: Any, floor: Any, scale: Any, more: Any, rtol: Any, rows: Any
-) -> None:
-    total = cgutils.alloca_once(w.b, w.kind)
-    w.b.store(w.constant(0.0), total)
-    scaled, relative, own = w.vector(scale), w.splat(rtol), w.vector(more)
+    w: _Writer, pitch: Any, out: Any, error: Any, end: Any, peak: Any, floor: Any, scale: Any, more: Any, rtol: Any, rows: Any,
+) -> None:  # fmt: skip
+    total = w.room()
+    w.keep(w.zeros(), total)
+    scaled, relative, own = w.row(scale), w.same(w.splat(rtol)), w.row(more)
     with cgutils.for_range(w.b, rows) as row:
-        e, then = w.vector(w.at(error, row.index)), w.vector(w.at(end, row.index))
-        w.store(w.b.fadd(then, e), w.at(end, row.index))
-        size = w.greater(w.call("fabs", w.b.fadd(then, e)), w.vector(w.at(peak, row.index)))
-        allowed = w.b.fmul(w.splat(w.number(w.at(floor, row.index, 8), _DOUBLE)), scaled)
-        allowed = w.call("fmuladd", relative, w.b.fadd(size, own), allowed)
-        still = w.b.fcmp_ordered("==", e, w.constant(0.0))  # 0/0 where a column is nothing altogether
-        ratio = w.b.select(still, w.constant(0.0), w.b.fdiv(e, allowed))
-        w.b.store(w.call("fmuladd", ratio, ratio, w.b.load(total)), total)
-    w.store(w.b.load(total), out)
+        e = w.row(w.at(error, row.index, pitch))
+        size = w.greater(w.size(w.row(w.at(end, row.index, pitch))), w.row(w.at(peak, row.index, pitch)))
+        allowed = w.each(w.b.fmul, w.same(w.splat(w.number(w.at(floor, row.index, 8), _DOUBLE))), scaled)
+        allowed = w.fma(relative, w.each(w.b.fadd, size, own), allowed)
+        # 0/0 where a column is nothing altogether
+        still = w.each(lambda value, zero: w.b.fcmp_ordered("==", value, zero), e, w.zeros())
+        ratio = w.each(w.b.select, still, w.zeros(), w.each(w.b.fdiv, e, allowed))
+        w.keep(w.fma(ratio, ratio, w.kept(total)), total)
+    w.store(w.kept(total), out)
 
 
-def _write_advance(w: _Writer, s: Any, end: Any, peak: Any, rows: Any) -> None:
+def _write_advance(w: _Writer, pitch: Any, s: Any, end: Any, peak: Any, rows: Any) -> None:
     with cgutils.for_range(w.b, rows) as row:
-        value = w.vector(w.at(end, row.index))
-        w.store(value, w.at(s, row.index))
-        w.store(w.greater(w.call("fabs", value), w.vector(w.at(peak, row.index))), w.at(peak, row.index))
+        value = w.row(w.at(end, row.index, pitch))
+        w.store(value, w.at(s, row.index, pitch))
+        greatest = w.at(peak, row.index, pitch)
+        w.store(w.greater(w.size(value), w.row(greatest)), greatest)
 
 
 def _write_spread(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, n: Any, sign: Any, add: Any) -> None:
@@ -163,41 +202,88 @@ def _write_spread(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, 
     with cgutils.for_range(w.b, n) as entry:
         pair = w.at(registers, entry.index, 16)
         register, place = w.number(pair, _WIDE), w.number(w.b.add(pair, w.whole(8)), _WIDE)
-        vector = w.b.fmul(w.vector(w.at(base, register)), factor)
+        row = w.each(w.b.fmul, w.row(w.at(base, register, LANES * 8)), w.same(factor))
         target = w.at(out, place, 8)
         with w.b.if_else(w.b.icmp_signed("!=", add, w.whole(0))) as (onto, anew):
             for branch, more in ((onto, True), (anew, False)):
                 with branch:
                     address = target
-                    for lane in range(w.width):
-                        value = w.b.extract_element(vector, ir.Constant(_NARROW, lane))
+                    for lane in range(LANES):
+                        value = w.b.extract_element(row[lane // _FOUR], ir.Constant(_NARROW, lane % _FOUR))
                         pointer = w.b.inttoptr(address, _DOUBLE.as_pointer())
                         w.b.store(w.b.fadd(w.b.load(pointer), value) if more else value, pointer)
                         address = w.b.add(address, stride)
 
 
-_mix_16, _mix_8, _mix_4 = (_operation(w, "iiiiiiiii", _write_mix) for w in WIDTHS[1:])
-_mix_half = _operation(WIDTHS[1], "iiiiiiiii", _write_mix, 2 * _HALF)
-_gather_32, _gather_16, _gather_8, _gather_4 = (_operation(w, "iiiiiiii", _write_gather) for w in WIDTHS)
-_wrong_16, _wrong_8, _wrong_4 = (_operation(w, "iiiiiiidi", _write_wrong) for w in WIDTHS[1:])
-_wrong_half = _operation(WIDTHS[1], "iiiiiiidi", _write_wrong, 2 * _HALF)
-_advance_16, _advance_8, _advance_4 = (_operation(w, "iiii", _write_advance) for w in WIDTHS[1:])
-_advance_half = _operation(WIDTHS[1], "iiii", _write_advance, 2 * _HALF)
+def _write_turn(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, n: Any, sign: Any) -> None:
+    def pick(a: Any, b: Any, *places: int) -> Any:
+        return w.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(_NARROW, _FOUR), places))
+
+    factor = w.splat(sign)
+    with cgutils.for_range_slice(w.b, w.whole(0), n, w.whole(_FOUR)) as (first, _):
+        rows: list[list[Any]] = []
+        for i in range(_FOUR):
+            register = w.number(w.at(registers, w.b.add(first, w.whole(i)), 8), _WIDE)
+            rows.append(w.each(w.b.fmul, w.row(w.at(base, register, LANES * 8)), w.same(factor)))
+        address = w.at(out, first, 8)
+        for part in w.parts:
+            a, b, c, d = (row[part] for row in rows)
+            low, high = (a, b), (c, d)
+            even, odd = (
+                (pick(*low, 0, 4, 2, 6), pick(*high, 0, 4, 2, 6)),
+                (pick(*low, 1, 5, 3, 7), pick(*high, 1, 5, 3, 7)),
+            )
+            lanes = (pick(*even, 0, 1, 4, 5), pick(*odd, 0, 1, 4, 5), pick(*even, 2, 3, 6, 7), pick(*odd, 2, 3, 6, 7))
+            for value in lanes:
+                w.b.store(value, w.b.inttoptr(address, _VECTOR.as_pointer())).align = 8
+                address = w.b.add(address, stride)
+
+
+_mix_16, _mix_8, _mix_4 = (_operation(w, "iiiiiiiiii", _write_mix) for w in (16, 8, 4))
+_total_16, _total_8, _total_4 = (_operation(w, "iiiiiii", _write_total) for w in (16, 8, 4))
+_gather_56, _gather_52, _gather_48, _gather_40, _gather_32, _gather_28, _gather_24, _gather_16, _gather_8, _gather_4 = (
+    _operation(w, "iiiiiiii", _write_gather) for w in WIDTHS
+)
+_wrong_16, _wrong_8, _wrong_4 = (_operation(w, "iiiiiiiidi", _write_wrong) for w in (16, 8, 4))
+_advance_16, _advance_8, _advance_4 = (_operation(w, "iiiii", _write_advance) for w in (16, 8, 4))
 _spread = _operation(LANES, "iiiiidi", _write_spread)
+_turn = _operation(LANES, "iiiiid", _write_turn)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def mix(width: int, u: int, c: int, s: int, k: int, stride: int, a: int, b: int, n: int, rows: int) -> None:
     """Rows of a tile: u = s + Σ a_i × k_i and c = Σ b_i × k_i over n stages, whose rows lie `stride` bytes apart."""
-    if width == 32:
-        for half in (0, _HALF):
-            _mix_half(u + half, c + half, s + half, k + half, stride, a, b, n, rows)
-    elif width == 16:
-        _mix_16(u, c, s, k, stride, a, b, n, rows)
-    elif width == 8:
-        _mix_8(u, c, s, k, stride, a, b, n, rows)
-    else:
-        _mix_4(u, c, s, k, stride, a, b, n, rows)
+    left, pitch = width, width * 8
+    while left > 0:
+        if left >= 16:
+            _mix_16(pitch, u, c, s, k, stride, a, b, n, rows)
+            done = 16
+        elif left >= 8:
+            _mix_8(pitch, u, c, s, k, stride, a, b, n, rows)
+            done = 8
+        else:
+            _mix_4(pitch, u, c, s, k, stride, a, b, n, rows)
+            done = 4
+        left -= done
+        u, c, s, k = u + done * 8, c + done * 8, s + done * 8, k + done * 8
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def total(width: int, out: int, k: int, stride: int, weights: int, n: int, rows: int) -> None:
+    """Rows of a tile: out = Σ weight_i × k_i over n matrices that lie `stride` bytes apart, at least one."""
+    left, pitch = width, width * 8
+    while left > 0:
+        if left >= 16:
+            _total_16(pitch, out, k, stride, weights, n, rows)
+            done = 16
+        elif left >= 8:
+            _total_8(pitch, out, k, stride, weights, n, rows)
+            done = 8
+        else:
+            _total_4(pitch, out, k, stride, weights, n, rows)
+            done = 4
+        left -= done
+        out, k = out + done * 8, k + done * 8
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -208,10 +294,22 @@ def gather(
 
     Args:
         table: number of the row, first term, end, number of the scale or -1 `[rows, 4]`.
-        terms: number of the scalar, number of the vector.
+        terms: number of the vector; the scalars are those of the terms, in their order.
     """
-    if width == 32:
+    if width == 56:
+        _gather_56(out, start, scalars, vectors, table, rows, terms, scales)
+    elif width == 52:
+        _gather_52(out, start, scalars, vectors, table, rows, terms, scales)
+    elif width == 48:
+        _gather_48(out, start, scalars, vectors, table, rows, terms, scales)
+    elif width == 40:
+        _gather_40(out, start, scalars, vectors, table, rows, terms, scales)
+    elif width == 32:
         _gather_32(out, start, scalars, vectors, table, rows, terms, scales)
+    elif width == 28:
+        _gather_28(out, start, scalars, vectors, table, rows, terms, scales)
+    elif width == 24:
+        _gather_24(out, start, scalars, vectors, table, rows, terms, scales)
     elif width == 16:
         _gather_16(out, start, scalars, vectors, table, rows, terms, scales)
     elif width == 8:
@@ -224,32 +322,40 @@ def gather(
 def wrong(
     width: int, out: int, error: int, end: int, peak: int, floor: int, scale: int, more: int, rtol: float, rows: int
 ) -> None:
-    """Sums over rows of (error / (floor × scale + rtol × (greatest + more)))², where `end` grows by the error and is not below
-    `peak` for what is the greatest; `floor` is a number of each row,
-    `scale` and `more` are numbers of each column."""
-    if width == 32:
-        for half in (0, _HALF):
-            _wrong_half(out + half, error + half, end + half, peak + half, floor, scale + half, more + half, rtol, rows)
-    elif width == 16:
-        _wrong_16(out, error, end, peak, floor, scale, more, rtol, rows)
-    elif width == 8:
-        _wrong_8(out, error, end, peak, floor, scale, more, rtol, rows)
-    else:
-        _wrong_4(out, error, end, peak, floor, scale, more, rtol, rows)
+    """Sums over rows of (error / (floor × scale + rtol × (greatest + more)))², where the greatest is that of `end` and
+    `peak`; `floor` is a number of each row, `scale` and `more` are numbers of each column."""
+    left, pitch = width, width * 8
+    while left > 0:
+        if left >= 16:
+            _wrong_16(pitch, out, error, end, peak, floor, scale, more, rtol, rows)
+            done = 16
+        elif left >= 8:
+            _wrong_8(pitch, out, error, end, peak, floor, scale, more, rtol, rows)
+            done = 8
+        else:
+            _wrong_4(pitch, out, error, end, peak, floor, scale, more, rtol, rows)
+            done = 4
+        left -= done
+        out, error, end, peak = out + done * 8, error + done * 8, end + done * 8, peak + done * 8
+        scale, more = scale + done * 8, more + done * 8
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def advance(width: int, s: int, end: int, peak: int, rows: int) -> None:
     """Rows of a tile: s = end, and peak is the greatest that |s| has been."""
-    if width == 32:
-        for half in (0, _HALF):
-            _advance_half(s + half, end + half, peak + half, rows)
-    elif width == 16:
-        _advance_16(s, end, peak, rows)
-    elif width == 8:
-        _advance_8(s, end, peak, rows)
-    else:
-        _advance_4(s, end, peak, rows)
+    left, pitch = width, width * 8
+    while left > 0:
+        if left >= 16:
+            _advance_16(pitch, s, end, peak, rows)
+            done = 16
+        elif left >= 8:
+            _advance_8(pitch, s, end, peak, rows)
+            done = 8
+        else:
+            _advance_4(pitch, s, end, peak, rows)
+            done = 4
+        left -= done
+        s, end, peak = s + done * 8, end + done * 8, peak + done * 8
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -262,3 +368,13 @@ def spread(out: int, stride: int, base: int, registers: int, n: int, sign: float
         registers: register and place `[n, 2]`.
     """
     _spread(out, stride, base, registers, n, sign, 1 if add else 0)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def turn(out: int, stride: int, base: int, registers: int, n: int, sign: float) -> None:
+    """Numbers of each lane, side by side in the order of their registers: out[lane][i] = sign × register i.
+
+    Args:
+        stride, base: as of `spread`. registers: `[n]`, a multiple of four.
+    """
+    _turn(out, stride, base, registers, n, sign)

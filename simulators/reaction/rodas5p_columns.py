@@ -1,9 +1,9 @@
-"""Rodas5P with sensitivities: every step of a member is differentiated exactly, for all columns at once.
+"""Rodas5P with sensitivities: each step of a member is followed by that of all its columns.
 
-The state's step is that of `rodas5p`, over  What it needs of J, F, B and β (see `sensitive_program`) is computed over
-lanes too; then each member's columns are taken through the eight stages with the factors that its state was solved with.
-The last stage's k' is a column's error, as k is the state's: a step is accepted if the state and every column meet their
-tolerances (as CVODES does with its option to test sensitivities). Wherever a relation turns, the member pauses.
+The state's step is that of `rodas5p`, over lanes, and so is what its columns need of J and F (see `sensitive_program`). Then
+each member's columns are taken through the step: by collocation along the state's dense output, or, where that does not
+pay, as the exact derivative of the state's step. A step is accepted if the state and every column meet their tolerances (as
+CVODES does with its option to test sensitivities). Wherever a relation turns, the member pauses.
 
 Legend: `M` members, `S` states, `A` constants that move, `N` = S + A rows, `C` columns, `T` times, `R` readouts, `L`
 """
@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from simulators.reaction import column_step, lane_step
-from simulators.reaction.columns import WIDTHS, spread
+from simulators.reaction import collocated_step, column_step, lane_step
+from simulators.reaction.collocated_program import Nodes
+from simulators.reaction.columns import WIDTHS, spread, turn
 from simulators.reaction.dense_output import bend, differs
 from simulators.reaction.lane_problem import FINE, PAUSED, Layout, Members, Program
 from simulators.reaction.lane_step import GOING
@@ -47,6 +48,7 @@ def integrate(
     layout: Layout,
     program: Program,
     columns: Columns,
+    nodes: Nodes,
     members: Members,
     tangents: Tangents,
     chosen: np.ndarray,
@@ -77,11 +79,11 @@ def integrate(
     moved = len(columns.moved)
     each, per_step = columns.scalars
     packed = np.zeros((L, STAGES, each))
-    factors = np.zeros((L, per_step))
+    factors, all_factors = np.zeros((L, per_step)), np.zeros((L, max(nodes.scalars, 1)))
     # of each lane, tile by tile: where the columns are looked at (S), constants (A), where they are (S)
     rows = np.zeros((L, (2 * S + moved) * width))
     peak = np.zeros((L, S * width))
-    scale = np.zeros((2, WIDTHS[0]))
+    scale = np.zeros((3, WIDTHS[0]))
     stages = np.zeros(STAGES * S * width)
     shown = np.zeros(len(columns.read_rows) * width)
     weights, mixing = np.zeros(STAGES), np.zeros((STAGES, STAGES))
@@ -133,9 +135,13 @@ def integrate(
                 combine(R, layout.x, x, k, A[i], i, S)
                 for lane in range(L):
                     R[layout.time * L + lane] = t[lane] + NODES[i] * h[lane]
-            execute(columns.stage_code, R)
-            stage = to_stages + i * stage_bytes
-            spread(stage, lane_bytes, registers, columns.stage.ctypes.data, len(columns.stage), -1.0, False)
+            if i == 0 or not nodes.used:
+                execute(columns.stage_code, R)
+                stage = to_stages + i * stage_bytes
+                spread(stage, lane_bytes, registers, columns.stage.ctypes.data, len(columns.stage), -1.0, False)
+                spread(stage, lane_bytes, registers, columns.force.ctypes.data, len(columns.force), -1.0, False)
+            else:
+                execute(program.rates, R)
             lane_step.right_hand_side(layout, program.mass, timed, R, zeros, k, i, h, inverse)
             execute(program.solve, R)
             k[i, :] = R[B : B + S * L]
@@ -145,30 +151,41 @@ def integrate(
         for lane in range(L):
             wanted = wanted or (who[lane] >= 0 and size[lane] <= 1.0)
         if wanted:
-            # B and β of every stage lie at the start of the step
-            R[X : X + S * L] = x
-            for lane in range(L):
-                R[layout.time * L + lane] = t[lane]
-            execute(columns.base_code, R)
-            for i in range(STAGES):
-                R[columns.along_x * L : (columns.along_x + S) * L] = k[i]
+            lane_step.densify(S, zeros, k, dense)
+            if nodes.used:
+                collocated_step.evaluate(layout, columns, nodes, R, x, new, dense, t, h, inverse, packed, all_factors)
+            else:
+                # B and β of every stage lie at the start of the step
+                R[X : X + S * L] = x
                 for lane in range(L):
-                    R[columns.along_t * L + lane] = h[lane] * D[i]
-                execute(columns.bend_code, R)
-                stage = to_stages + i * stage_bytes
-                spread(stage, lane_bytes, registers, columns.late.ctypes.data, len(columns.late), -1.0, True)
-                spread(stage, lane_bytes, registers, columns.bends.ctypes.data, len(columns.bends), -1.0, False)
-            for table, sign in ((columns.factors, -1.0), (columns.pivots, 1.0)):
-                spread(to_factors, per_step * 8, registers, table.ctypes.data, len(table), sign, False)
+                    R[layout.time * L + lane] = t[lane]
+                execute(columns.base_code, R)
+                for i in range(STAGES):
+                    R[columns.along_x * L : (columns.along_x + S) * L] = k[i]
+                    for lane in range(L):
+                        R[columns.along_t * L + lane] = h[lane] * D[i]
+                    execute(columns.bend_code, R)
+                    stage = to_stages + i * stage_bytes
+                    spread(stage, lane_bytes, registers, columns.late.ctypes.data, len(columns.late), -1.0, True)
+                    spread(stage, lane_bytes, registers, columns.bends.ctypes.data, len(columns.bends), -1.0, False)
+            pivots = to_factors + len(columns.solve_terms) * 8
+            turn(to_factors, per_step * 8, registers, columns.factors.ctypes.data, len(columns.factors), -1.0)
+            turn(pivots, per_step * 8, registers, columns.pivots.ctypes.data, len(columns.pivots), 1.0)
         for lane in range(L):
             m = who[lane]
             if m < 0:
                 continue
             if size[lane] <= 1.0:
-                worst = column_step.step(
-                    columns, program.mass, packed[lane], factors[lane], mixing, inverse[lane], rows[lane], stages,
-                    peak[lane], members.floor[m], tangents.scale[m], scale, rtol,
-                )  # fmt: skip
+                if nodes.used:
+                    worst = collocated_step.step(
+                        columns, nodes, S, packed[lane], factors[lane], all_factors[lane], mixing, inverse[lane], rows[lane],
+                        stages, peak[lane], members.floor[m], tangents.scale[m], scale, rtol,
+                    )  # fmt: skip
+                else:
+                    worst = column_step.step(
+                        columns, program.mass, packed[lane], factors[lane], mixing, inverse[lane], rows[lane], stages,
+                        peak[lane], members.floor[m], tangents.scale[m], scale, rtol,
+                    )  # fmt: skip
                 if not worst <= size[lane]:  # also where it is not a number
                     size[lane] = worst
             members.steps[m] += 1
@@ -192,8 +209,6 @@ def integrate(
                 lane_step.place(layout, R, new, lane, arrived[lane])
                 execute_lane(program.turn, R, lane)
                 turned[lane] = differs(layout, R, lane, K)
-            if turned[lane] or times[members.point[m]] <= arrived[lane]:
-                lane_step.densify(S, zeros, k, dense)
             if turned[lane]:
                 share, arrived[lane] = lane_step.first_turn(
                     layout, program.turn, R, x, new, dense, lane, t[lane], h[lane], arrived[lane], 1.0, np.nan,
@@ -208,7 +223,7 @@ def integrate(
                 bend(layout, R, x, new, dense, lane, S, early)
                 R[layout.out_time * L + lane] = when
                 lane_step.read(layout, program.read, R, lane, values, m, members.point[m])
-                column_step.look(columns, S, rows[lane], stages, weights, min(early, 1.0))
+                column_step.look(columns, nodes.used, S, rows[lane], stages, weights, min(early, 1.0))
                 column_step.read(columns, S, R, lane, rows[lane], shown, slopes, m, members.point[m])
                 looked = True
                 members.point[m] += 1
@@ -218,7 +233,7 @@ def integrate(
                     new[s * L + lane] = R[(layout.out_x + s) * L + lane]
                 grow[lane] = min(grow[lane], 0.3)
             if turned[lane] or looked:
-                column_step.look(columns, S, rows[lane], stages, weights, share)
+                column_step.look(columns, nodes.used, S, rows[lane], stages, weights, share)
             column_step.settle(columns, S, rows[lane], peak[lane])
             t[lane] = arrived[lane]
             h[lane] *= grow[lane]

@@ -164,7 +164,7 @@ class SensitiveCourse(Course):
                 members.status[tied] = Status.NOT_DIFFERENTIABLE
                 going = going[members.status[going] == Status.FINE]
                 rodas5p_columns.integrate(
-                    program.layout, program.code, program.columns, members, tangents, going, times, rtol, max_steps,
+                    program.layout, program.code, program.columns, program.nodes, members, tangents, going, times, rtol, max_steps,
                     values, slopes,
                 )  # fmt: skip
                 going = going[members.status[going] == PAUSED]

@@ -1,13 +1,16 @@
 """What sensitivities need besides a system's rates and Jacobian: how these change, as instructions and as sparse rows.
 
-A step of Rodas5P is differentiated exactly. With `s` = dx/dw for a column w, and what stage i solves,
+With `s` = dx/dw for a column w, F = ∂f/∂q and q the constants that move with w, ds/dt = J s + F q' is linear. Where factors
+are sparse it is solved by collocation at each step (`collocated_program`), which needs J and F at four nodes.
+
+Else the state's step of Rodas5P is differentiated exactly: with what stage i solves,
 
     (M/(h γ) - J) k_i = f(t + c_i h, u_i) + h d_i ∂f/∂t + M Σ (C_ij / h) k_j,    u_i = x + Σ a_ij k_j,
 
     (M/(h γ) - J) k'_i = J(u_i) u'_i + F(u_i) q' + M Σ (C_ij / h) k'_j + B_i s + β_i q',    u'_i = s + Σ a_ij k'_j,
 
-where F = ∂f/∂q, q are the constants that move with w, and B_i, β_i are the derivatives of J and F at (x, t) along
-(k_i, h d_i): matrices with the patterns of J and F. Every column shares them, and the factors of the state's own step.
+where B_i, β_i are the derivatives of J and F at (x, t) along (k_i, h d_i): matrices with the patterns of J and F. Every
+column shares them, and the factors of the state's own step.
 
 Legend: `S` states, `A` constants that move with a column (rows after the states), `N` = S + A, `K` switches, `R` readouts.
 """
@@ -20,14 +23,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simulators.reaction.collocated_program import collocated, pays, unused
 from simulators.reaction.columns import tiles
 from simulators.reaction.engine import Floats
 from simulators.reaction.expression import Graph, Node
 from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES, execute
-from simulators.reaction.operation import OPCODES, Instructions
-from simulators.reaction.rodas5p_tableau import STAGES
+from simulators.reaction.operation import Instructions
 from simulators.reaction.sparse_lu import SparseLU
+from simulators.reaction.substitution import placed, substitutions, table
 from simulators.reaction.tape import Registers, instructions
 
 Entry = tuple[int, int]
@@ -36,18 +40,19 @@ Entry = tuple[int, int]
 class Columns(NamedTuple):
     """A model's instructions and sparse rows for sensitivities.
 
-    Scalars of a lane are packed: for each stage those of J, of F + β and of B, and once per step those of the factors.
-    Rows of a tile are u'_i (S), q' (A), s (S). Tables and terms are those of `columns.gather`.
+    Scalars of a lane are packed: for each stage those of J and B, row by row, and of F + β; once per step those of the
+    factors. Rows of a tile are u'_i (S), q' (A), s (S). Tables and terms are those of `columns.gather`.
 
     Attributes:
         stage_code: f, J and F at a stage's argument. base_code: what B and β need of the state alone. bend_code: B, β.
         along_x, along_t: registers of the direction.
-        stage: registers of J and F, and their places `[n, 2]`; late: those of β; bends: those of B.
-        factors: those of the factors' negatives; pivots: of the pivots' reciprocals. scalars: packed per stage and step.
-        widths: of the tiles; rows: products with J, F + β and B `[tiles, S, 4]`; terms: theirs.
+        stage: registers of J, and their places `[n, 2]`; force: those of F; late: of β; bends: of B.
+        factors, pivots: registers of the factors' negatives, of the pivots' reciprocals. scalars: packed per stage and step.
+        widths: of the tiles; rows: products with J and B `[S, 4]`; terms: theirs.
+        own, ends: what F adds to single columns, (number in the tile's matrix, place, number in its constants), and where
+            each tile's begins and ends `[tiles + 1]`.
         solve: substitutions `[2 S, 4]`; solve_terms: theirs.
         read_code: derivatives of readouts; read: their registers and places; read_rows, read_terms: products with them.
-        straight, straight_terms: the sum over the stages of each state.
         moved: constants whose rows follow the states' `[A]`.
     """
 
@@ -57,6 +62,7 @@ class Columns(NamedTuple):
     along_x: int
     along_t: int
     stage: NDArray[np.int64]
+    force: NDArray[np.int64]
     late: NDArray[np.int64]
     bends: NDArray[np.int64]
     factors: NDArray[np.int64]
@@ -65,14 +71,14 @@ class Columns(NamedTuple):
     widths: NDArray[np.int64]
     rows: NDArray[np.int64]
     terms: NDArray[np.int32]
+    own: NDArray[np.int64]
+    ends: NDArray[np.int64]
     solve: NDArray[np.int64]
     solve_terms: NDArray[np.int32]
     read_code: Instructions
     read: NDArray[np.int64]
     read_rows: NDArray[np.int64]
     read_terms: NDArray[np.int32]
-    straight: NDArray[np.int64]
-    straight_terms: NDArray[np.int32]
     moved: NDArray[np.int64]
 
 
@@ -137,6 +143,16 @@ class SensitiveProgram(LaneProgram):
         rates = list(zip(self.frozen_rates, range(f, f + S), strict=True))
         stage_code = instructions(graph, rates, at_stage, file, gathered=True, kept=[*entries, *forcing])
         base = dict(place)
+        widths = tiles(self._reach.shape[1])
+        # an algebraic state has no value at the start from which a polynomial could go
+        ordinary = self._system.masses is None or all(mass == 1.0 for mass in self._system.masses)
+        if ordinary and pays(lu, S, len(entries), len(self._bends), len(widths)):
+            self.nodes = collocated(
+                S, dict(zip(self._jacobian, registers(entries, at_stage), strict=True)), file, nothing
+            )
+            self._bends, self._late, self._base = {}, {}, []
+        else:
+            self.nodes = unused()
         base_code = instructions(graph, [], base, file, gathered=True, kept=self._base)
         along_x, along_t = file.block(S), file.block(1)
         base |= {symbol: along_x + i for i, symbol in enumerate(self._along)} | {self._along_time: along_t}
@@ -145,23 +161,25 @@ class SensitiveProgram(LaneProgram):
         reads = dict(shown)
         read_nodes = list(self._read.values())
         read_code = instructions(graph, [], reads, file, kept=read_nodes)
-        widths = tiles(self._reach.shape[1])
-        rows, terms = _rows(S, list(self._jacobian), list(self._forcing), list(self._bends), self._reach, widths)
-        factors, pivots, solve, solve_terms = _substitutions(lu.solve, rhs)
-        number = {entry: i for i, entry in enumerate(self._forcing, len(entries))}
-        R, stages = len(self._system.readouts), range(STAGES)
-        read_rows, read_terms = _table(R, [(o, z, row) for z, (o, row) in enumerate(self._read)])
-        straight, straight_terms = _table(S, [(q, i, i * S + q) for q in range(S) for i in stages])
+        # scalars of J and B lie in the order of their rows, F behind them
+        order = sorted([*((r, 0, c) for r, c in self._jacobian), *((r, 1, c) for r, c in self._bends)])
+        number = {entry: i for i, entry in enumerate(order)}
+        shared, A, R = len(order), len(self._moved), len(self._system.readouts)
+        force = {entry: shared + i for i, entry in enumerate(self._forcing)}
+        rows, terms = table(S, [(r, c + (S + A) * bent) for r, bent, c in order])
+        own, ends = _own(force, self._reach, widths)
+        factors, pivots, solve, solve_terms = substitutions(lu.solve, rhs)
+        read_rows, read_terms = table(R, list(self._read))
         self.columns = Columns(
             stage_code=stage_code, base_code=base_code, bend_code=bend_code, along_x=along_x, along_t=along_t,
-            stage=_placed(registers([*entries, *forcing], at_stage), range(len(entries) + len(forcing))),
-            late=_placed(registers(late, base), [number[entry] for entry in self._late]),
-            bends=_placed(registers(bends, base), range(len(number) + len(entries), len(number) + len(entries) + len(bends))),
-            factors=factors, pivots=pivots,
-            scalars=(len(entries) + len(number) + len(bends), len(factors) + len(pivots)),
-            widths=widths, rows=rows, terms=terms, solve=solve, solve_terms=solve_terms, read_code=read_code,
-            read=_placed(registers(read_nodes, reads), range(len(read_nodes))), read_rows=read_rows, read_terms=read_terms,
-            straight=straight, straight_terms=straight_terms, moved=np.array(self._moved, dtype=np.int64),
+            stage=placed(registers(entries, at_stage), [number[r, 0, c] for r, c in self._jacobian]),
+            force=placed(registers(forcing, at_stage), list(force.values())),
+            late=placed(registers(late, base), [force[entry] for entry in self._late]),
+            bends=placed(registers(bends, base), [number[r, 1, c] for r, c in self._bends]),
+            factors=factors, pivots=pivots, scalars=(shared + len(force), len(factors) + len(pivots)),
+            widths=widths, rows=rows, terms=terms, own=own, ends=ends, solve=solve, solve_terms=solve_terms, read_code=read_code,
+            read=placed(registers(read_nodes, reads), range(len(read_nodes))), read_rows=read_rows, read_terms=read_terms,
+            moved=np.array(self._moved, dtype=np.int64),
         )  # fmt: skip
 
     def rates_at(self, x: Floats, p: Floats, time: Floats, switches: Floats) -> Floats:
@@ -198,76 +216,23 @@ def _slopes(graph: Graph, nodes: Sequence[Node], symbols: Sequence[Node]) -> dic
     return found
 
 
-def _rows(
-    S: int,
-    jacobian: Sequence[Entry],
-    forcing: Sequence[Entry],
-    bends: Sequence[Entry],
-    reach: NDArray[np.bool_],
-    widths: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Tables of the rows of each tile, and their terms; a tile reads those constants alone that move with its columns."""
-    A, F = len(reach), len(jacobian) + len(forcing)
-    shared = [(r, z, c) for z, (r, c) in enumerate(jacobian)]
-    shared += [(r, z, S + A + c) for z, (r, c) in enumerate(bends, F)]
-    tables: list[NDArray[np.int64]] = []
-    terms: list[NDArray[np.int32]] = []
-    column, first = 0, 0
-    for width in widths:
-        here = np.any(reach[:, column : column + int(width)], axis=1).tolist()
-        own = [(r, z, S + a) for z, (r, a) in enumerate(forcing, len(jacobian)) if here[a]]
-        table, found = _table(S, [*shared, *own])
-        table[:, 1:3] += first
-        tables.append(table)
-        terms.append(found)
-        first += len(found)
-        column += int(width)
-    return np.array(tables, dtype=np.int64).reshape(len(widths), S, 4), np.concatenate(terms)
+def _own(
+    force: Mapping[Entry, int], reach: NDArray[np.bool_], widths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What F adds to single columns, and where each tile's begins and ends.
 
-
-def _table(rows: int, terms: Sequence[tuple[int, int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Table and terms of `columns.gather` from (row, scalar, vector)."""
-    ordered = sorted(terms, key=lambda term: term[0])
-    ends = np.searchsorted([row for row, _, _ in ordered], range(rows + 1)) if ordered else np.zeros(rows + 1)
-    table = np.column_stack((np.arange(rows), ends[:-1], ends[1:], np.full(rows, -1))).astype(np.int64)
-    return table, np.array([term[1:] for term in ordered], dtype=np.int32).reshape(-1, 2)
-
-
-def _substitutions(
-    solve: Instructions, rhs: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
-    """Factors, pivots, and the rows of forward and backward substitution, read from their instructions."""
-    numbers, i = solve.reshape(-1).tolist(), 0
-    found: list[tuple[int, list[int], int]] = []  # row, registers and rows of its terms, register of its pivot
-    while i < len(solve):
-        op, target, a, b, c = numbers[5 * i : 5 * i + 5]
-        i += 1
-        assert a == target
-        if op == OPCODES["dot"]:
-            found.append((target - rhs, numbers[5 * i : 5 * i + 2 * c], b))
-            i += (2 * c + 4) // 5
-        else:  # a product: with the pivot alone
-            found.append((target - rhs, [], b))
-    count = sum(len(pairs) // 2 for _, pairs, _ in found)
-    factors: list[int] = []
-    pivots: list[int] = []
-    rows: list[tuple[int, int, int, int]] = []
-    terms: list[tuple[int, int]] = []
-    for row, pairs, pivot in found:
-        first = len(terms)
-        for register, vector in zip(pairs[::2], pairs[1::2], strict=True):
-            terms.append((len(factors), vector - rhs))
-            factors.append(register)
-        if pivot >= 0:
-            pivots.append(pivot)
-        rows.append((row, first, len(terms), count + len(pivots) - 1 if pivot >= 0 else -1))
-    return (
-        _placed(factors, range(count)),
-        _placed(pivots, range(count, count + len(pivots))),
-        np.array(rows, dtype=np.int64).reshape(-1, 4),
-        np.array(terms, dtype=np.int32).reshape(-1, 2),
-    )
-
-
-def _placed(registers: Sequence[int], places: Sequence[int]) -> NDArray[np.int64]:
-    return np.array(list(zip(registers, places, strict=True)), dtype=np.int64).reshape(-1, 2)
+    Args:
+        force: entry of F → place among the scalars.
+    """
+    found: list[tuple[int, int, int]] = []
+    ends, column = [0], 0
+    for width in widths.tolist():
+        here = reach[:, column : column + width]
+        found += [
+            (r * width + int(c), place, a * width + int(c))
+            for (r, a), place in force.items()
+            for c in np.flatnonzero(here[a])
+        ]
+        ends.append(len(found))
+        column += width
+    return np.array(found, dtype=np.int64).reshape(-1, 3), np.array(ends, dtype=np.int64)
