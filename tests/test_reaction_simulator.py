@@ -591,8 +591,11 @@ def _as_asked(model: Any, name: str, amounts: list[str], concentrations: list[st
 
 
 def test_tellurium_may_be_imported_at_any_time() -> None:
-    """It loads libSEDML, which must not take libSBML's types from us: in a process of its own, in both orders."""
+    """It loads libSEDML, which must not take libSBML's types from us: in a process of its own, in every order."""
     ours = "from simulators.reaction import EnsembleEngine; EnsembleEngine('S -> ; k*S; S = 1; k = 1')"
-    for script in (f"{ours}; import tellurium; {ours}", f"import tellurium; {ours}"):
+    for script in (
+        f"{ours}; import tellurium; {ours}", f"import tellurium; {ours}", f"import libsbml; {ours}; import tellurium; {ours}",
+        f"import libsbml, tellurium; {ours}",
+    ):  # fmt: skip
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr

@@ -8,11 +8,12 @@
 - `Engine`, `Run`, `Status`: what an engine is, what it returns, and why a member is NaN
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # libSEDML, which tellurium brings, takes over libSBML's types where it is loaded after libSBML: syntax trees then lose their
-# kinds. Loaded first, it does no harm, whenever a user imports tellurium.
+# kinds. Loaded first, it does no harm, whenever a user imports tellurium. Where libSBML has come before us, it gets them back.
 import libsedml  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from simulators.reaction.petab import PetabProblem
     from simulators.reaction.roadrunner import RoadRunnerEngine
     from simulators.reaction.simulator import ReactionSimulator
+
+if "libsbml" in sys.modules:
+    _libsbml: Any = sys.modules["libsbml"]
+    for _name in dir(_libsbml._libsbml):
+        _class = getattr(_libsbml, _name.removesuffix("_swigregister"), None)
+        if _name.endswith("_swigregister") and _class is not None:
+            getattr(_libsbml._libsbml, _name)(_class)
 
 _HOME = {
     "Engine": "engine",

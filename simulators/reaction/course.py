@@ -22,6 +22,7 @@ from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES
 from simulators.reaction.network import CLOCK, Network, symbol_name
 from simulators.reaction.projection import Projection
+from twin.errors import UnsupportedFeature
 
 _AT_ONCE = 2048
 """Members whose events are settled together, per thread."""
@@ -37,10 +38,11 @@ class Course:
         readouts: nodes of the network's graph `[R]`.
 
     Raises:
-        UnsupportedFeature: a delay that changes.
+        UnsupportedFeature: a delay that changes; an event at the moment at which what moves is equal to something.
     """
 
     def __init__(self, network: Network, readouts: Sequence[Node]) -> None:
+        _refuse_moments(network)
         self._columns = len(network.constants)
         self.network, self.readouts = with_histories(network, readouts)
 
@@ -212,3 +214,19 @@ class Course:
             found, fine = self._projection.solve(members.x[rows], members.p[rows], members.t[rows])
             members.x[rows] = found
             members.status[rows[~fine]] = Status.NOT_CONVERGED
+
+
+def _refuse_moments(network: Network) -> None:
+    """Raise `UnsupportedFeature` for events that are triggered by = or ≠ of what moves: true for no longer than a moment,
+    which lies between two numbers of the machine as often as not."""
+    graph = network.graph
+    moving = {graph.symbol(symbol_name(s.name)) for s in network.states if graph.value(s.rate) != 0.0 or s.mass != 1.0}
+    moving.add(graph.symbol(CLOCK))
+    for event in network.events:
+        for node in graph.order([event.trigger]):
+            if graph.op[node] in ("eq", "ne") and graph.reads(node) & moving:
+                raise UnsupportedFeature(
+                    "event at a moment of equality",
+                    f"event {event.id or 'without id'}: its trigger asks whether what moves is equal to something, which it "
+                    "is for no longer than a moment; write ≥ or ≤ (at (time >= 1) in place of at (time == 1)).",
+                )

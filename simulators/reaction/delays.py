@@ -12,7 +12,7 @@ Legend: `M` members, `S` states, `P` constants, `D` delayed values.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,6 +59,7 @@ def with_histories(network: Network, readouts: Sequence[Node]) -> tuple[Network,
             value = graph.apply("where", early, graph.substitute(past, {clock: then}), value)
         nodes[graph.symbol(item.name)] = value
         delayed.append(replace(item, past=past))
+    _refuse_moving_pasts(network, {item.name: item.past for item in delayed})
     for constant in (*network.states, *network.constants):
         if clock in graph.reads(constant.initial):
             pasts.before(constant.initial)  # what `_refuse_overridden` reads
@@ -68,6 +69,20 @@ def with_histories(network: Network, readouts: Sequence[Node]) -> tuple[Network,
         found = found.replaced(nodes)
         readouts = graph.substitute_all(readouts, nodes)
     return found, tuple(readouts)
+
+
+def _refuse_moving_pasts(network: Network, pasts: Mapping[str, Node]) -> None:
+    """Raise `UnsupportedFeature` for initial values that read what was before the start, where that depends on the time."""
+    graph = network.graph
+    clock, past = graph.symbol(CLOCK), {graph.symbol(name): node for name, node in pasts.items()}
+    for item in (*network.states, *network.constants):
+        late = [past[symbol] for symbol in graph.reads(item.initial) & past.keys()]
+        if late and any(clock in graph.reads(node) for node in (item.initial, *late)):
+            raise UnsupportedFeature(
+                "delay() of the time in an initial value",
+                f"{item.name}: its initial value reads by delay() what depends on the time before the start; give it as a "
+                "number, or by an assignment rule.",
+            )
 
 
 class _Pasts:
@@ -159,10 +174,12 @@ class Histories:
     def _refuse_overridden(self, x: Floats, p: Floats) -> None:
         network = self._network
         pasts = _Pasts(network)
+        polynomials = {network.graph.symbol(f" past {i} 0") for i in range(self._count)}
         for array, items in ((x, network.states), (p, network.constants)):
             for column, item in enumerate(items):
-                if network.graph.symbol(CLOCK) not in network.graph.reads(item.initial):
-                    continue
+                reads = network.graph.reads(item.initial)
+                if network.graph.symbol(CLOCK) not in reads or reads & polynomials:
+                    continue  # what reads delay() follows what was before the start, which does not move
                 found = network.evaluate([pasts.before(item.initial)], x, p, self._start)[:, 0]
                 if not np.allclose(found, array[:, column], rtol=1e-9, atol=1e-300, equal_nan=True):
                     raise InputError(

@@ -14,6 +14,7 @@ import antimony as _antimony
 import libsbml
 
 from simulators.reaction.petab_files import PetabFiles, is_petab
+from simulators.reaction.readout import names
 from twin.errors import InputError
 
 antimony: Any = _antimony  # has no types
@@ -48,9 +49,28 @@ def document(model: str | Path) -> Any:
         _convert(read, name, "flatten comp", "performValidation")
     if read.getLevel() == 1:
         read.setLevelAndVersion(2, 4, False)
+        _free_what_algebraic_rules_give(read.getModel())
     _convert(read, name, "promoteLocalParameters")
     _convert(read, name, "expandFunctionDefinitions")
     return read
+
+
+def _free_what_algebraic_rules_give(model: Any) -> None:
+    """Level 1 says of nothing that it is constant, libSBML then of every parameter and size that no other rule gives: those
+    which are all that is left for an algebraic rule to determine are not."""
+    rules = list(model.getListOfRules())
+    given = {rule.getVariable() for rule in rules if not rule.isAlgebraic()}
+    for reaction in model.getListOfReactions():
+        for reference in (*reaction.getListOfReactants(), *reaction.getListOfProducts()):
+            if not model.getSpecies(reference.getSpecies()).getBoundaryCondition():
+                given.add(reference.getSpecies())
+    waiting = [names(rule.getMath()) for rule in rules if rule.isAlgebraic()]
+    while alone := next((read - given for read in waiting if len(read - given) == 1), None):
+        (name,) = alone
+        given.add(name)
+        found = model.getParameter(name) or model.getCompartment(name)
+        if found is not None:
+            found.setConstant(False)
 
 
 def _nominal(files: PetabFiles) -> Any:
