@@ -84,14 +84,14 @@ def carry_out(
     results: list[Any] = [None] * len(tasks)
     begun_s: dict[int, float] = {}  # tasks that are out
     handed_out = 0
-    ahead = Ahead(team.workers)
+    ahead, begun = Ahead(team.workers), time.monotonic()
     with stop.deferred():
         try:
             if tasks:
                 team.begin(parcel.pack(Kind.FUNCTION, function, round=number))
             while handed_out < len(tasks) or begun_s:
                 stopping = stop.requested() is not None
-                team.ahead = ahead.depth(len(tasks) - handed_out)
+                team.ahead = ahead.depth(len(tasks) - handed_out, time.monotonic() - begun)
                 turns = 1 + team.ahead
                 for _ in range(0 if stopping else min(team.room, len(tasks) - handed_out, AT_ONCE)):
                     if not stop.time_for_another(turns):

@@ -22,7 +22,12 @@ from hpc.timeline import Timeline
 
 
 def test_nobody_is_given_tasks_ahead_whose_length_is_not_known() -> None:
-    assert Ahead(2).depth(1000) == 0
+    assert [Ahead(2).depth(1000, since_s) for since_s in (0.0, 0.01, 1.0, 100.0)] == [0] * 4
+
+
+def test_with_thousands_of_workers_one_is_given_ahead_while_the_first_are_out() -> None:
+    """The root needs seconds to hand out as many tasks; those that none has ended of after hours may be too long to be given ahead."""
+    assert [Ahead(82_944).depth(10**6, since_s) for since_s in (0.1, 5.0, 10_000.0)] == [0, 1, 0]
 
 
 @pytest.mark.parametrize(("workers", "took_s", "depth"), [(2, 1e-5, 32), (2, 0.02, 1), (2, 1.0, 0), (82_944, 10.0, 1)])
@@ -31,24 +36,24 @@ def test_the_shorter_the_tasks_and_the_more_the_workers_the_more_are_given_ahead
 ) -> None:
     ahead = Ahead(workers)
     ahead.note(took_s)
-    assert ahead.depth(1000 * workers) == depth
+    assert ahead.depth(1000 * workers, 1.0) == depth
 
 
 def test_what_is_left_at_the_end_is_shared() -> None:
-    """With less than two tasks left for each worker nobody is given one ahead; before, never more than half a fair share."""
+    """With less than a task left for each worker nobody is given one ahead; before, never more than a fair share."""
     ahead = Ahead(4)
     ahead.note(1e-5)
-    depths = [ahead.depth(left) for left in range(1000)]
-    assert depths[:8] == [0] * 8
+    depths = [ahead.depth(left, 1.0) for left in range(1000)]
+    assert depths[:4] == [0] * 4
     assert depths == sorted(depths)
-    assert all(depth * 4 * 2 <= left for left, depth in enumerate(depths))
+    assert all(depth * 4 <= left for left, depth in enumerate(depths))
 
 
 def test_a_slow_start_is_forgotten() -> None:
     ahead = Ahead(2)
     for took_s in (3.0, *[1e-4] * 40):  # the first has imported what it needs
         ahead.note(took_s)
-    assert ahead.depth(1000) > 1
+    assert ahead.depth(1000, 5.0) > 1
 
 
 @given(st.lists(st.one_of(st.integers(), st.text(), st.integers(0, 50).map(np.arange)), max_size=8))

@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+
+T = TypeVar("T", int, float)
 
 app = typer.Typer(help="Measure what the documentation states.", no_args_is_help=True)
 
@@ -54,7 +56,7 @@ def scaling(
     grouped: Annotated[str, typer.Option(help="Ranks of runs that are measured in groups of 8 as well.")] = "32",
     workers: Annotated[str, typer.Option(help="Workers of the simulated runs.")] = "48,768,12288,82944",
     task: Annotated[float, typer.Option(min=0.001, help="Length of a simulated task [s].")] = 10.0,
-    per_worker: Annotated[int, typer.Option(min=2, help="Simulated tasks for each worker.")] = 10,
+    per_worker: Annotated[str, typer.Option(help="Simulated tasks for each worker.")] = "10,3",
     slower: Annotated[str, typer.Option(help="How many times slower cores are simulated, too.")] = "1,4",
     json: Annotated[Path | None, typer.Option("--json", callback=_place, help="Write everything here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw it, e.g. scaling.svg.")] = None,
@@ -62,12 +64,18 @@ def scaling(
     """How the executor scales: measured, oversubscribed up to 64 ranks; a model checked against that; simulated up to 82,944 workers."""
     from scenarios.commands import scaling as measurement
 
-    def numbers(text: str) -> tuple[int, ...]:
-        return tuple(int(word) for word in text.split(",") if word.strip())
+    def numbers(text: str, kind: type[T]) -> tuple[T, ...]:
+        try:
+            found = tuple(kind(word) for word in text.split(",") if word.strip())
+        except ValueError as error:
+            raise typer.BadParameter(f"{text!r}: expected numbers with commas between them, e.g. 1,4") from error
+        if any(number <= 0 for number in found):
+            raise typer.BadParameter(f"{text!r}: expected numbers above 0")
+        return found
 
     wanted = measurement.Wanted(
-        ranks=numbers(ranks), grouped=numbers(grouped), workers=numbers(workers), task_s=task, per_worker=per_worker,
-        slower=tuple(float(word) for word in slower.split(",")),
+        ranks=numbers(ranks, int), grouped=numbers(grouped, int), workers=numbers(workers, int), task_s=task,
+        per_worker=numbers(per_worker, int), slower=numbers(slower, float),
     )  # fmt: skip
     keep = None if json is None else lambda so_far: measurement.write(json, so_far)
     found = measurement.run(wanted, keep=keep)

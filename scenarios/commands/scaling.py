@@ -12,21 +12,25 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpc import granted_cores
+from hpc import TaskFailure, granted_cores, open_executor
 from hpc.crew import teams
 from hpc.errors import LaunchError
 from scenarios.commands import scaling_costs
-from scenarios.commands.scaling_model import Costs, Outcome, shortest_task_s, simulate
+from scenarios.commands.scaling_crowd import simulate_crowd
+from scenarios.commands.scaling_model import Costs, shortest_task_s, simulate
 
 _LIMIT_S = 900.0
 _SLEEPS_S = (0.05, 0.2, 1.0)
 """Lengths of the tasks whose makespans are compared."""
 _WAVES = 4  # tasks for each worker
+_REPEATS = 3
+_ROOT_RANKS = 1024
+_LAYOUTS: dict[str, int | None] = {"flat": 1, "groups": None}
 
 Found = dict[str, Any]
 
@@ -40,7 +44,7 @@ class Wanted:
         grouped: ranks of the runs that are measured with groups of 8 as well.
         workers: of the simulated runs.
         task_s: length of their tasks [s].
-        per_worker: tasks of each worker there.
+        per_worker: tasks for each worker there, in runs of their own.
         share: efficiency at which tasks are called too short.
         slower: how many times slower cores than these are simulated as well.
         repeats: of what costs are measured by; the least counts, since others compute here as well.
@@ -50,7 +54,7 @@ class Wanted:
     grouped: tuple[int, ...] = (32,)
     workers: tuple[int, ...] = (48, 768, 12_288, 82_944)
     task_s: float = 10.0
-    per_worker: int = 10
+    per_worker: tuple[int, ...] = (10, 3)
     share: float = 0.9
     slower: tuple[float, ...] = (1.0, 4.0)
     repeats: int = 3
@@ -84,98 +88,151 @@ def run(wanted: Wanted, *, say: Any = print, keep: Any = None) -> Found:
     }
     for ranks in wanted.ranks:
         for group in (None, 8) if ranks in wanted.grouped else (None,):
-            rows = compare(costs, launcher, environment, ranks, group)
+            rows = compare(costs, launcher, environment, ranks, group, how["oversleep_s"])
             found["measured"] += rows
             found["largest_error"] = max(row["error"] for row in found["measured"])
             say("\n".join(map(_measured_line, rows)))
             if keep is not None:
                 keep(found)
-    for factor in wanted.slower:
-        for row in _beyond(costs, wanted, factor):
-            found["simulated"].append(row)
-            say(f"simulated: {_simulated_line(row)}")
-            if keep is not None:
-                keep(found)
+
+    def told(row: Found) -> None:
+        found["simulated"].append(row)
+        say(f"simulated: {_simulated_line(row)}")
+        if keep is not None:
+            keep(found)
+
+    found["simulated"] = _beyond(costs, wanted, told)
+    if keep is not None:
+        keep(found)
     return found
 
 
 def measured_costs(launcher: Sequence[str], environment: Mapping[str, str], repeats: int) -> tuple[Costs, Found]:
-    """The model's figures, from this machine, and how they came about."""
+    """The models' figures, from this machine, and how they came about."""
     message = _least(
         [scaling_costs.messages([*launcher, "-n", "2", sys.executable], environment) for _ in range(repeats)]
     )
-    root_s = min(scaling_costs.root_cpu_s(1024, group=1) for _ in range(repeats))
-    both = message["send_s"] + message["receive_s"]
-    maps = _ranks(launcher, environment, 4, [(0.0, 1000), (0.0, 1000), (1.0, 8)])["maps"]
-    quick, slow = maps[:2], maps[2]
-    look_s, idle = 0.0005, slow["task_s"]
-    # while all compute, the root looks and finds nothing
-    looks = slow["makespan_s"] / (look_s + 1e-5)
+    root = _least([scaling_costs.root_cpu_s(_ROOT_RANKS)._asdict() for _ in range(repeats)])
+    nap_s, tasks, cpu_ranks = 0.02, 200, 4
+    # tasks that rest: caches are cold for each, as in the runs that are compared; and maps of one task for each worker
+    told = [_ranks(launcher, environment, cpu_ranks, [(nap_s, tasks, 1, True), (nap_s, cpu_ranks, 40, True)])["maps"]
+            for _ in range(repeats)]  # fmt: skip
+    many, ones = _least([maps[0] for maps in told]), _least([maps[1] for maps in told])
     found = Costs(
-        root_s=root_s + both,
-        loop_s=slow["root_cpu_s"] / looks,
-        head_s=root_s + 2 * both,
-        member_s=min(row["member_cpu_per_task_s"] for row in quick),
-        worker_s=min(row["worker_cpu_per_task_s"] for row in quick),
-        look_s=look_s,
+        **root,
+        send_s=message["send_s"],
+        receive_s=message["receive_s"],
+        look_s=message["look_s"],
+        member_s=0.0,
+        worker_s=many["worker_cpu_per_task_s"],
+        load_s=max(0.0, ones["worker_cpu_per_task_s"] - many["worker_cpu_per_task_s"]),
         latency_s=message["latency_s"],
-        poll_share=max(0.0, slow["member_cpu_per_task_s"] - min(row["member_cpu_per_task_s"] for row in quick)) / idle,
     )
-    return found, {"send_s": message["send_s"], "receive_s": message["receive_s"], "root_without_mpi_s": root_s}
+    # what a rank's CPU time exceeds the looks and messages that the model counts in the same run is the task's passing through
+    same = simulate_crowd(found, ranks=cpu_ranks, tasks=tasks, task_s=nap_s, cores=granted_cores())
+    counted_s = sum(same.rank_cpu_s[1:]) / (tasks * (cpu_ranks - 1) / cpu_ranks)
+    measured_s = many["member_cpu_per_task_s"]
+    found = replace(found, member_s=max(0.0, measured_s - counted_s))
+    return found, {"rank_per_task_s": measured_s, "oversleep_s": many["oversleep_s"]}
 
 
 def compare(
-    costs: Costs, launcher: Sequence[str], environment: Mapping[str, str], ranks: int, group: int | None
-) -> list[Found]:
+    costs: Costs, launcher: Sequence[str], environment: Mapping[str, str], ranks: int, group: int | None,
+    oversleep_s: float,
+) -> list[Found]:  # fmt: skip
     """Maps on so many ranks of this machine, each beside what the model says of it."""
-    maps = [(task_s, _WAVES * ranks) for task_s in _SLEEPS_S]
+    tasks = _WAVES * ranks
     told = dict(environment) | ({"TWIN_MPI_GROUP": str(group)} if group else {})
-    found = _ranks(launcher, told, ranks, [one for one in maps for _ in range(2)])["maps"]
+    maps = _ranks(launcher, told, ranks, [(task_s, tasks, _REPEATS, False) for task_s in _SLEEPS_S])["maps"]
     rows: list[Found] = []
-    for number, (task_s, tasks) in enumerate(maps):
-        best = min(found[2 * number : 2 * number + 2], key=lambda row: row["makespan_s"])
-        model = simulate(costs, workers=ranks, tasks=tasks, task_s=task_s, group=group, cores=granted_cores())
+    for row in maps:
+        task_s, makespan_s = row["task_s"], row["makespan_s"]
+        # the pauses that ranks are in when a map begins are not known: the quickest of as many draws
+        model_s = min(
+            simulate_crowd(
+                costs,
+                ranks=ranks,
+                tasks=tasks,
+                task_s=task_s + oversleep_s,
+                cores=granted_cores(),
+                group=group,
+                seed=seed,
+            ).makespan_s
+            for seed in range(_REPEATS)
+        )
         rows.append(
             {
                 "ranks": ranks,
                 "group": group,
                 "task_s": task_s,
                 "tasks": tasks,
-                "makespan_s": best["makespan_s"],
-                "efficiency": tasks * task_s / (ranks * best["makespan_s"]),
-                "simulated_makespan_s": model.makespan_s,
-                "error": abs(model.makespan_s / best["makespan_s"] - 1.0),
+                "makespan_s": makespan_s,
+                "efficiency": tasks * task_s / (ranks * makespan_s),
+                "simulated_makespan_s": model_s,
+                "error": abs(model_s / makespan_s - 1.0),
             }
         )
     return rows
 
 
-def _beyond(costs: Costs, wanted: Wanted, factor: float) -> Iterator[Found]:
-    """Simulated runs on cores that are so many times slower than these, and the task length below which they are too short."""
-    slow = replace(
-        costs,
-        **{name: getattr(costs, name) * factor for name in ("root_s", "loop_s", "head_s", "member_s", "worker_s")},
-    )
-    for workers in wanted.workers:
-        for layout, group in _layouts(workers):
-            found: Outcome = simulate(
-                slow, workers=workers, tasks=wanted.per_worker * workers, task_s=wanted.task_s, group=group
+@dataclass(frozen=True)
+class _Case:
+    """One simulated run, or the search for the shortest tasks that workers may have."""
+
+    costs: Costs
+    workers: int
+    layout: str
+    slower: float
+    per_worker: int
+    task_s: float
+    share: float | None
+
+    def __call__(self) -> Found:
+        group = _LAYOUTS[self.layout]
+        row: Found = {
+            "simulated": True, "workers": self.workers, "layout": self.layout, "slower": self.slower,
+            "task_s": self.task_s, "tasks_per_worker": self.per_worker,
+        }  # fmt: skip
+        if self.share is not None:
+            shortest_s = shortest_task_s(
+                self.costs, workers=self.workers, share=self.share, group=group, per_worker=self.per_worker
             )
-            row: Found = {
-                "simulated": True, "workers": workers, "layout": layout, "slower": factor, "task_s": wanted.task_s,
-                "tasks_per_worker": wanted.per_worker, **asdict(found), "shortest_task_s": None,
-            }  # fmt: skip
-            if workers == max(wanted.workers):
-                row["shortest_task_s"] = shortest_task_s(
-                    slow, workers=workers, share=wanted.share, group=group, per_worker=min(5, wanted.per_worker)
-                )
-            yield {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in row.items()}
+            return row | {"task_s": None, "share": self.share, "shortest_task_s": shortest_s}
+        tasks = self.per_worker * self.workers
+        found = simulate(self.costs, workers=self.workers, tasks=tasks, task_s=self.task_s, group=group)
+        return row | {name: None if math.isnan(v) else v for name, v in asdict(found).items()}
 
 
-def _layouts(workers: int) -> list[tuple[str, int | None]]:
-    """Flat, and in groups where the executor makes some."""
-    grouped = teams(range(1, workers))
-    return [("flat", 1), *([("groups", None)] if any(grouped.values()) else [])]
+def carried_out(case: _Case) -> Found:
+    """What a case finds; a worker's function."""
+    return case()
+
+
+def _beyond(costs: Costs, wanted: Wanted, told: Callable[[Found], None]) -> list[Found]:
+    """Simulated runs on cores as these and slower, and the task length below which they are too short, on all cores of this machine."""
+    cases: list[_Case] = []
+    for factor in wanted.slower:
+        slow = replace(costs, **{name: v * factor for name, v in asdict(costs).items() if name != "latency_s"})
+        for workers in wanted.workers:
+            for layout in _LAYOUTS:
+                if layout == "groups" and not any(teams(range(1, workers)).values()):
+                    continue
+                cases += [_Case(slow, workers, layout, factor, many, wanted.task_s, None) for many in wanted.per_worker]
+        most = max(wanted.workers)
+        layout = "groups" if any(teams(range(1, most)).values()) else "flat"
+        cases += [_Case(slow, most, layout, factor, many, wanted.task_s, wanted.share) for many in wanted.per_worker]
+    longest_first = sorted(cases, key=lambda case: -case.workers * case.per_worker * (1 if case.share is None else 9))
+
+    def heard(_: int, row: Found | TaskFailure) -> None:
+        if isinstance(row, TaskFailure):
+            raise RuntimeError(f"a simulation failed: {row}\n{row.traceback}")
+        told(row)
+
+    with open_executor() as executor:
+        rows = executor.map(carried_out, longest_first, on_result=heard)
+    order = {id(case): position for position, case in enumerate(cases)}
+    pairs = sorted(zip(longest_first, rows, strict=True), key=lambda pair: order[id(pair[0])])
+    return [row for _, row in pairs if not isinstance(row, TaskFailure)]
 
 
 def table(found: Found) -> list[str]:
@@ -184,7 +241,7 @@ def table(found: Found) -> list[str]:
     lines += [_measured_line(row) for row in found["measured"]]
     lines += ["", "simulated, not measured:"]
     lines.append(
-        f"{'workers':>8} {'layout':>7} {'slower':>7} {'task':>7} {'efficiency':>10} {'steady':>8} {'root busy':>9} {'90% from':>10}"
+        f"{'workers':>8} {'layout':>7} {'slower':>7} {'tasks':>6} {'length':>7} {'efficiency':>10} {'steady':>8} {'root busy':>9}"
     )
     return lines + [_simulated_line(row) for row in found["simulated"]]
 
@@ -197,12 +254,11 @@ def _measured_line(row: Found) -> str:
 
 
 def _simulated_line(row: Found) -> str:
+    who = f"{row['workers']:8,} {row['layout']:>7} {row['slower']:6g}x {row['tasks_per_worker']:6}"
+    if "shortest_task_s" in row:
+        return f"{who} {row['share']:.0%} from tasks of {row['shortest_task_s']:.2f} s"
     steady = "-" if row["steady"] is None else f"{row['steady']:.1%}"
-    shortest = "" if row["shortest_task_s"] is None else f"{row['shortest_task_s']:8.2f} s"
-    return (
-        f"{row['workers']:8,} {row['layout']:>7} {row['slower']:6g}x {row['task_s']:5g} s {row['efficiency']:10.1%} {steady:>8} "
-        f"{row['root_busy']:9.1%} {shortest:>10}"
-    )
+    return f"{who} {row['task_s']:5g} s {row['efficiency']:10.1%} {steady:>8} {row['root_busy']:9.1%}"
 
 
 def plot(found: Found, path: Path) -> None:
@@ -228,17 +284,18 @@ def plot(found: Found, path: Path) -> None:
     )
     left.set(xlabel="measured makespan [s]", ylabel="simulated makespan [s]", title="The model beside real runs")
     left.legend()
-    for layout, factor in sorted({(row["layout"], row["slower"]) for row in found["simulated"]}):
-        rows = [row for row in found["simulated"] if (row["layout"], row["slower"]) == (layout, factor)]
+    runs = [row for row in found["simulated"] if "shortest_task_s" not in row]
+    for layout, factor, many in sorted({(row["layout"], row["slower"], row["tasks_per_worker"]) for row in runs}):
+        rows = [r for r in runs if (r["layout"], r["slower"], r["tasks_per_worker"]) == (layout, factor, many)]
         slower = "" if factor == 1 else f", cores {factor:g}x slower"
         right.semilogx(
             [r["workers"] for r in rows],
             [r["efficiency"] for r in rows],
-            "o-" if layout == "flat" else "s--",
-            label=layout + slower,
+            ("o" if layout == "flat" else "s") + ("-" if many == max(r["tasks_per_worker"] for r in runs) else "--"),
+            label=f"{layout}, {many} tasks each{slower}",
         )
     right.axhline(0.9, color="black", linewidth=0.8, linestyle=":")
-    length = found["simulated"][0]["task_s"] if found["simulated"] else float("nan")
+    length = runs[0]["task_s"] if runs else float("nan")
     right.set(xlabel="workers", ylabel="efficiency", title=f"Simulated, tasks of {length:g} s", ylim=(0, 1.05))
     right.legend()
     figure.savefig(path, dpi=150)
@@ -251,7 +308,7 @@ def write(path: Path, found: Found) -> None:
 
 
 def _ranks(
-    launcher: Sequence[str], environment: Mapping[str, str], ranks: int, maps: Sequence[tuple[float, int]]
+    launcher: Sequence[str], environment: Mapping[str, str], ranks: int, maps: Sequence[tuple[float, int, int, bool]]
 ) -> Found:
     """Maps on so many ranks, as `scaling_ranks` measures them."""
     done = subprocess.run(

@@ -1,22 +1,32 @@
-"""A discrete-event model of the executor over MPI: what the root, heads of groups, ranks and workers do with each task, and when.
+"""A discrete-event model of the executor over MPI with up to 100,000 workers, each on a core of its own: what the root, heads of
+groups and ranks do with each task, and when.
 
-Fed with CPU times and latencies that `scaling` measures on the running executor; what it says is simulated, and labelled so.
-Legend: `W` workers, one a rank; `N` tasks; `G` heads of groups (`hpc.crew.teams`).
+Fed with CPU times and latencies that `scaling_costs` measures on the running executor; what it says is simulated, and labelled so.
+Legend: `W` workers, one a rank; `N` tasks; a *place* is who answers to the root: a rank, or the head of a group (`hpc.crew.teams`).
 
-A task's way: the root packs and sends it (half of `root_s`), the head of a group passes it on (half of `head_s`), the rank notices
-it at its next look and gives it to its worker, which computes; the result goes back the same way. The root and the heads do one
-thing at a time, so they have queues; with `cores`, all processes of the job share these, as when ranks oversubscribe a machine.
+The executor's own rules decide: who is given the next task (`hpc.vacancies`), how many ahead (`hpc.ahead`), how long a rank sleeps
+between looks (`hpc.patience`), how many parcels share a message (`hpc.post`) and how long results wait for company (`hpc.mpi`).
+Root and heads do one thing at a time. Tasks are equally long, so that a rank's next result is known when its task leaves: events are
+the root's passes, and results that come to the head of a group. Ranks that share cores, and what their looks take from each
+other, are the matter of `scaling_crowd`.
 """
 
 from __future__ import annotations
 
+import gc
+import heapq
 import math
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpc.ahead import Ahead
 from hpc.crew import teams
+from hpc.patience import HOLD_S, IDLE_S, LEADING_S, pause_s
+from hpc.post import FULL
+from hpc.round import AT_ONCE
+from hpc.vacancies import Vacancies
 from twin.seeds import stream
 
 if TYPE_CHECKING:
@@ -27,27 +37,29 @@ _DRAWS = 4096
 
 @dataclass(frozen=True)
 class Costs:
-    """What each step takes [s].
+    """What each step takes [s]; CPU time but for the last.
 
     Args:
-        root_s: CPU of the root per task: pack, send, receive, unpack.
-        loop_s: CPU of each of the root's looks at its worker and its mail, however many tasks it finds.
-        head_s: CPU of a group's head per task that it passes on, both ways.
-        member_s: CPU of a rank per task, both ways.
-        worker_s: CPU of a worker per task beside the task itself.
-        look_s: between two looks of a rank that waits for mail.
+        hand_s: the root, to hand out a task.
+        take_s: the root, to take in a result.
+        send_s: a message.
+        receive_s: a message.
+        look_s: a look for mail, after a sleep.
+        member_s: a rank, per task, to pass it to its worker and the result back.
+        worker_s: a worker, per task, beside the task itself.
+        load_s: a worker, to load the function that is mapped.
         latency_s: of a message, from sending to where a look would find it.
-        poll_share: of a core, while its worker computes: what looking takes of a rank.
     """
 
-    root_s: float
-    loop_s: float
-    head_s: float
+    hand_s: float
+    take_s: float
+    send_s: float
+    receive_s: float
+    look_s: float
     member_s: float
     worker_s: float
-    look_s: float
+    load_s: float
     latency_s: float
-    poll_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,14 +80,7 @@ class Outcome:
 
 
 def simulate(
-    costs: Costs,
-    *,
-    workers: int,
-    tasks: int,
-    task_s: float,
-    group: int | None = None,
-    cores: int | None = None,
-    seed: int = 1,
+    costs: Costs, *, workers: int, tasks: int, task_s: float, group: int | None = None, seed: int = 1
 ) -> Outcome:
     """One run.
 
@@ -85,33 +90,64 @@ def simulate(
         tasks: N.
         task_s: how long each computes [s].
         group: ranks in a group with its head; None: as the executor cuts them.
-        cores: that all processes share; None: each has its own.
         seed: of where in its pause each look finds a message.
     """
-    return _Run(costs, workers, tasks, task_s, group, cores, seed).run()
+    return _Run(costs, workers, tasks, task_s, group, seed).run()
+
+
+class _Group:
+    """A place with more than one rank: which of them holds how many tasks, and results that wait for company."""
+
+    def __init__(self, ranks: list[int]) -> None:
+        self.ranks = len(ranks)
+        self.free_s = 0.0  # when its head has done what it was told
+        self.running = 0
+        self.results: list[int] = []
+        self.bundles = 0  # that have left
+        self._held = dict.fromkeys(ranks, 0)
+        self._holding: list[deque[int]] = [deque(ranks)]  # ranks by what they held when they were put there
+
+    def give(self) -> int:
+        """A task, to a rank that holds the fewest."""
+        self.running += 1
+        for count, line in enumerate(self._holding):
+            while line:
+                rank = line.popleft()
+                if self._held[rank] == count:
+                    self._put(rank, count + 1)
+                    return rank
+        raise AssertionError("every rank is in the line of what it holds")
+
+    def take(self, rank: int) -> None:
+        """A result of one of them."""
+        self.running -= 1
+        self._put(rank, self._held[rank] - 1)
+        self.results.append(rank)
+
+    def _put(self, rank: int, count: int) -> None:
+        self._held[rank] = count
+        while len(self._holding) <= count:
+            self._holding.append(deque())
+        self._holding[count].append(rank)
 
 
 class _Run:
     """A simulated run under way."""
 
-    def __init__(
-        self, costs: Costs, workers: int, tasks: int, task_s: float, group: int | None, cores: int | None, seed: int
-    ) -> None:
+    def __init__(self, costs: Costs, workers: int, tasks: int, task_s: float, group: int | None, seed: int) -> None:
         import simpy
 
         self.costs, self.workers, self.tasks, self.task_s = costs, workers, tasks, task_s
         self.env = simpy.Environment()
-        self.cores = simpy.Resource(self.env, capacity=cores) if cores else None
-        # looks take a part of the cores from everybody's work
-        self.stretch = 1.0
-        if cores:
-            polls = (costs.loop_s / costs.look_s + (workers - 1) * costs.poll_share) / cores
-            self.stretch = 1.0 / max(1.0 - polls, 0.1)
-        self.head_of = _heads(workers, group)
-        self.head_free = dict.fromkeys(self.head_of.values(), 0.0)
-        self.inbox: deque[int] = deque()
-        self.arrived: simpy.Event | None = None
-        self.left = self.ended = 0
+        led = teams(range(1, workers), group)
+        self.sizes = {0: 1} | {head: 1 + len(others) for head, others in led.items()}
+        self.groups = {head: _Group([head, *others]) for head, others in led.items() if others}
+        self.place_of = {rank: head for head, others in led.items() for rank in (head, *others)} | {0: 0}
+        self.free_s = [-1.0] * workers  # nothing has come for long; then when each worker will have done what it holds
+        self.fresh = [True] * workers  # which have not loaded the function yet
+        self.mail: list[tuple[float, int, int]] = []  # a heap of results: when they arrive [s], place and number
+        self.woken: simpy.Event | None = None
+        self.left, self.ended = tasks, 0
         self.root_worked_s = 0.0
         self.filled_s = self.emptied_s = float("nan")
         self.ended_when_filled = self.ended_when_emptied = 0
@@ -119,8 +155,13 @@ class _Run:
         self._draws: list[float] = []
 
     def run(self) -> Outcome:
-        root = self.env.process(self._root())
-        self.env.run(until=root)
+        collects = gc.isenabled()
+        gc.disable()  # there are no cycles, and looking for them among so many events takes most of the time
+        try:
+            self.env.run(until=self.env.process(self._root()))
+        finally:
+            if collects:
+                gc.enable()
         makespan = float(self.env.now)
         steady_s = self.emptied_s - self.filled_s
         done = (self.ended_when_emptied - self.ended_when_filled) * self.task_s
@@ -131,125 +172,172 @@ class _Run:
             self.root_worked_s / makespan if makespan > 0 else float("nan"),
         )
 
-    def _look(self) -> float:
-        """How long until the next look [s]."""
+    def _look(self, waited_s: float, most_s: float) -> float:
+        """How long until the next look [s] of who has waited so long."""
         if not self._draws:
-            self._draws = (self._generator.random(_DRAWS) * self.costs.look_s * self.stretch).tolist()
-        return self._draws.pop()
+            self._draws = self._generator.random(_DRAWS).tolist()
+        return self._draws.pop() * pause_s(waited_s, most_s)
+
+    # --- the root ---
 
     def _root(self) -> Generator[Any, Any, None]:
-        free = deque(range(self.workers))
-        half = self.costs.root_s / 2
+        ahead, depth = Ahead(self.workers), 0
+        held = dict.fromkeys(self.sizes, 0)
+        vacancies = Vacancies(self.sizes)
         while self.ended < self.tasks:
-            while free and self.left < self.tasks:
-                yield from self._root_works(half)
-                worker = free.popleft()
-                self.left += 1
-                if self.left == min(self.workers, self.tasks):
-                    self.filled_s, self.ended_when_filled = float(self.env.now), self.ended
-                if self.left == self.tasks:
-                    self.emptied_s, self.ended_when_emptied = float(self.env.now), self.ended
-                self._send(worker)
-            yield from self._root_works(self.costs.loop_s)
-            if not self.inbox:
-                self.arrived = self.env.event()
-                yield self.arrived
-                yield self.env.timeout(self._look())
-            for _ in range(len(self.inbox)):  # what is there; what comes meanwhile waits for the next look
-                free.append(self.inbox.popleft())
-                yield from self._root_works(half)
-                self.ended += 1
+            now, cpu_s = float(self.env.now), self.costs.look_s
+            while self.mail and self.mail[0][0] <= now:
+                _, place, count = heapq.heappop(self.mail)
+                cpu_s += count * self.costs.take_s + (self.costs.receive_s if place else 0.0)
+                held[place] -= count
+                vacancies.put(place, self.sizes[place] * (1 + depth) - held[place])
+                self.ended += count
+                for _ in range(count):
+                    ahead.note(self.task_s)
+            if (wanted := ahead.depth(self.left, now)) != depth:
+                depth = wanted
+                vacancies = Vacancies({p: size * (1 + depth) - held[p] for p, size in self.sizes.items()})
+            cpu_s = self._hand_out(vacancies, held, cpu_s)
+            self.root_worked_s += cpu_s
+            yield self.env.timeout(cpu_s)
+            if not (self.left and vacancies.total):
+                yield from self._wait(ahead.unknown_s)
 
-    def _root_works(self, seconds: float) -> Generator[Any, Any, None]:
-        self.root_worked_s += seconds
-        yield from self._works(seconds)
+    def _wait(self, until_s: float) -> Generator[Any, Any, None]:
+        """Until the root's next look that finds mail, or that time has come; no time where some is there."""
+        since = float(self.env.now)
+        while self.ended < self.tasks and not (self.mail and self.mail[0][0] <= self.env.now):
+            self.woken = self.env.event()
+            first_s = self.mail[0][0] if self.mail else math.inf
+            due_s = min(first_s, until_s if until_s > self.env.now else math.inf)
+            later = [self.env.timeout(due_s - float(self.env.now))] if due_s < math.inf else []
+            yield self.env.any_of([self.woken, *later])
+            if due_s < first_s and not self.woken.triggered:
+                return
+            if not self.woken.triggered:
+                yield self.env.timeout(self._look(first_s - since, LEADING_S))
 
-    def _works(self, seconds: float) -> Generator[Any, Any, None]:
-        """A process computes, on a core of its own or on one of those that all share."""
-        if self.cores is None:
-            yield self.env.timeout(seconds)
-            return
-        with self.cores.request() as core:
-            yield core
-            yield self.env.timeout(seconds * self.stretch)
+    def _hand_out(self, vacancies: Vacancies, held: dict[int, int], cpu_s: float) -> float:
+        """Tasks to whoever has room, until enough have been handed out at once; returns the root's CPU time so far [s]."""
+        trays: dict[int, int] = {}
+        for _ in range(min(AT_ONCE, self.left)):
+            place = vacancies.next()
+            if place is None:
+                break
+            vacancies.take(place)
+            held[place] += 1
+            cpu_s += self.costs.hand_s
+            self.left -= 1
+            if self.left == self.tasks - min(self.workers, self.tasks):
+                self.filled_s, self.ended_when_filled = float(self.env.now) + cpu_s, self.ended
+            if self.left == 0:
+                self.emptied_s, self.ended_when_emptied = float(self.env.now) + cpu_s, self.ended
+            trays[place] = trays.get(place, 0) + 1
+            if trays[place] == FULL:
+                cpu_s = self._leave(place, trays.pop(place), cpu_s)
+        for place, count in trays.items():
+            cpu_s = self._leave(place, count, cpu_s)
+        return cpu_s
+
+    def _leave(self, place: int, count: int, cpu_s: float) -> float:
+        if place == 0:
+            self._begin(0, count, float(self.env.now) + cpu_s)
+            return cpu_s
+        cpu_s += self.costs.send_s
+        there_s = cpu_s + self.costs.latency_s
+        if place in self.groups:
+            self._after(there_s, lambda: self._head(place, count))
+        else:
+            self._begin(place, count, float(self.env.now) + there_s)
+        return cpu_s
 
     # --- a task's way from the root and back ---
 
-    def _send(self, worker: int) -> None:
-        head = self.head_of.get(worker)
-        if head is None:
-            self._work(worker)
-            return
-        self._after(self.costs.latency_s + self._look(), lambda: self._pass_on(head, lambda: self._work(worker)))
+    def _head(self, place: int, count: int) -> None:
+        """The head of a group passes tasks on: to itself, and to others by a message each."""
+        now, costs, group = float(self.env.now), self.costs, self.groups[place]
+        free_s = max(now + self._look(LEADING_S, LEADING_S), group.free_s) + costs.look_s + costs.receive_s
+        for _ in range(count):
+            rank = group.give()
+            free_s += costs.hand_s
+            way_s = 0.0
+            if rank != place:
+                free_s += costs.send_s
+                way_s = costs.latency_s
+            self._begin(rank, 1, free_s + way_s)
+        group.free_s = free_s
 
-    def _work(self, worker: int) -> None:
-        if self.cores is not None:
-            self.env.process(self._share_cores(worker))
-            return
+    def _begin(self, rank: int, count: int, there_s: float) -> None:
+        """Tasks arrive, then, at the rank whose worker computes them."""
         costs = self.costs
-        way_s = costs.latency_s + self._look() if worker else 0.0
-        way_s += costs.member_s + costs.worker_s + self.task_s
-        if worker in self.head_of:
-            self._after(way_s, lambda: self._return(worker))
-        else:  # what follows is only the message's way: one event for both
-            self._after(way_s + (costs.latency_s if worker else 0.0), lambda: self._there(worker))
+        begins_s = self.free_s[rank]
+        if begins_s <= there_s:  # its worker has nothing to do, and the rank looks when it looks
+            look_s = self._look(there_s - begins_s, IDLE_S) if rank else 0.0
+            begins_s = there_s + look_s + costs.look_s + costs.member_s / 2
+        if self.fresh[rank]:
+            self.fresh[rank] = False
+            begins_s += costs.load_s + costs.look_s
+        place = self.place_of[rank]
+        for _ in range(count):
+            begins_s += costs.worker_s + self.task_s
+            ends_s = begins_s + costs.member_s / 2
+            if place in self.groups:
+                self._after(ends_s - float(self.env.now), lambda: self._end(place, rank))
+            else:
+                self._arrive(rank, 1, ends_s + (costs.send_s + costs.latency_s if rank else 0.0))
+        self.free_s[rank] = begins_s
 
-    def _share_cores(self, worker: int) -> Generator[Any, Any, None]:
-        costs = self.costs
-        if worker:
-            yield self.env.timeout(costs.latency_s + self._look())
-            yield from self._works(costs.member_s / 2)
-        yield from self._works(costs.worker_s)
-        yield self.env.timeout(self.task_s)
-        if worker:
-            yield from self._works(costs.member_s / 2)
-        self._return(worker)
+    def _end(self, place: int, rank: int) -> None:
+        """A result of a group, which waits at its head for company while ranks have more to do."""
+        group = self.groups[place]
+        group.take(rank)
+        if group.running <= max(group.ranks, len(group.results)):
+            self._return(place)
+        elif len(group.results) == 1:
+            bundle = group.bundles
+            self._after(HOLD_S, lambda: self._return(place) if group.bundles == bundle else None)
 
-    def _return(self, worker: int) -> None:
-        head = self.head_of.get(worker)
-        if head is None:
-            self._arrive(worker, self.costs.latency_s if worker else 0.0)
-            return
-        back = self.costs.latency_s + self._look()
-        self._after(back, lambda: self._pass_on(head, lambda: self._arrive(worker, self.costs.latency_s)))
+    def _return(self, place: int) -> None:
+        """All results that the head of a group has: it has received each by a message."""
+        now, costs, group = float(self.env.now), self.costs, self.groups[place]
+        count = len(group.results)
+        group.results.clear()
+        group.bundles += 1
+        seen_s = now + costs.send_s + costs.latency_s + self._look(LEADING_S, LEADING_S)
+        group.free_s = max(seen_s, group.free_s) + count * (costs.receive_s + costs.take_s) + costs.look_s
+        group.free_s += costs.send_s * math.ceil(count / FULL)
+        self._arrive(place, count, group.free_s + costs.latency_s)
 
-    def _pass_on(self, head: int, then: Any) -> None:
-        """A head does one thing at a time, in the order in which it comes."""
-        begins = max(float(self.env.now), self.head_free[head])
-        self.head_free[head] = begins + self.costs.head_s / 2
-        self._after(self.head_free[head] - float(self.env.now), then)
+    def _arrive(self, place: int, count: int, there_s: float) -> None:
+        """Results will lie in the root's mail."""
+        sooner = not self.mail or there_s < self.mail[0][0]
+        heapq.heappush(self.mail, (there_s, place, count))
+        if sooner and self.woken is not None and not self.woken.triggered:
+            self.woken.succeed()
 
-    def _arrive(self, worker: int, latency_s: float) -> None:
-        self._after(latency_s, lambda: self._there(worker))
-
-    def _there(self, worker: int) -> None:
-        """A result lies in the root's mail."""
-        self.inbox.append(worker)
-        if self.arrived is not None and not self.arrived.triggered:
-            self.arrived.succeed()
-
-    def _after(self, seconds: float, then: Any) -> None:
+    def _after(self, seconds: float, then: Callable[[], None]) -> None:
         event = self.env.timeout(seconds)
         assert event.callbacks is not None
         event.callbacks.append(lambda _: then())
 
 
-def _heads(workers: int, group: int | None) -> dict[int, int]:
-    """Rank → who leads it for the root; ranks that answer to the root themselves are left out."""
-    return {rank: head for head, others in teams(range(1, workers), group).items() for rank in others}
-
-
 def shortest_task_s(
     costs: Costs, *, workers: int, share: float, group: int | None = None, per_worker: int = 10
 ) -> float:
-    """The task length [s] at which the efficiency of a simulated run falls below a share, to 10 %, by bisection.
+    """The task length [s] at which the efficiency of a simulated run falls below a share, to 5 %, by bisection of its logarithm."""
+    at_root = workers * (costs.hand_s + costs.take_s)
+    low = math.log(at_root + costs.member_s + costs.worker_s)
+    high = low + 0.5
 
-    The root's own pace, `workers · root_s`, bounds it from below, or the way of a single task does.
-    """
-    guess = math.log(workers * costs.root_s + costs.member_s + costs.worker_s + 2 * costs.look_s)
-    low, high = guess - 0.5, guess + 3.5
-    while high - low > 0.1:
+    def holds(log: float) -> bool:
+        task_s = math.exp(log)
+        return (
+            simulate(costs, workers=workers, tasks=per_worker * workers, task_s=task_s, group=group).efficiency >= share
+        )
+
+    while not holds(high):
+        low, high = high, high + 0.7
+    while high - low > 0.05:
         middle = (low + high) / 2
-        found = simulate(costs, workers=workers, tasks=per_worker * workers, task_s=math.exp(middle), group=group)
-        low, high = (low, middle) if found.efficiency >= share else (middle, high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
     return math.exp(high)
