@@ -262,42 +262,49 @@ def _simulated_line(row: Found) -> str:
 
 
 def plot(found: Found, path: Path) -> None:
-    """Measured against simulated makespans, and simulated efficiency by workers; the format follows the file's ending."""
+    """Measured and modelled efficiency by ranks, and simulated by workers; the format follows the file's ending."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for task_s in sorted({row["task_s"] for row in found["measured"]}):
-        rows = [row for row in found["measured"] if row["task_s"] == task_s]
-        left.loglog(
-            [r["makespan_s"] for r in rows],
-            [r["simulated_makespan_s"] for r in rows],
-            "o",
-            label=f"tasks of {task_s:g} s",
-        )
-    low, high = left.get_xlim()
-    left.plot([low, high], [low, high], color="black", linewidth=1)
-    left.fill_between(
-        [low, high], [low / 1.15, high / 1.15], [low * 1.15, high * 1.15], color="black", alpha=0.1, label="± 15 %"
+    flat = [row for row in found["measured"] if row["group"] is None]
+    for number, task_s in enumerate(sorted({row["task_s"] for row in flat})):
+        rows = [row for row in flat if row["task_s"] == task_s]
+        ranks, color = [row["ranks"] for row in rows], f"C{number}"
+        model = [row["efficiency"] * row["makespan_s"] / row["simulated_makespan_s"] for row in rows]
+        left.semilogx(ranks, [row["efficiency"] for row in rows], "o", color=color, label=f"tasks of {task_s:g} s")
+        left.semilogx(ranks, model, "-", color=color)
+        left.fill_between(ranks, [e / 1.15 for e in model], [e * 1.15 for e in model], color=color, alpha=0.1)
+    cores = found["machine"]["cores"]
+    left.set(
+        xlabel=f"ranks on {cores} cores",
+        ylabel="efficiency",
+        ylim=(0.5, 1.05),
+        title="Measured; lines: the model ± 15 %",
     )
-    left.set(xlabel="measured makespan [s]", ylabel="simulated makespan [s]", title="The model beside real runs")
-    left.legend()
+    left.set_xticks(sorted({row["ranks"] for row in flat}), labels=sorted({row["ranks"] for row in flat}))
+    left.minorticks_off()
+    left.legend(loc="lower left")
     runs = [row for row in found["simulated"] if "shortest_task_s" not in row]
-    for layout, factor, many in sorted({(row["layout"], row["slower"], row["tasks_per_worker"]) for row in runs}):
-        rows = [r for r in runs if (r["layout"], r["slower"], r["tasks_per_worker"]) == (layout, factor, many)]
-        slower = "" if factor == 1 else f", cores {factor:g}x slower"
+    grouped = {row["workers"] for row in runs if row["layout"] == "groups"}
+    runs = [
+        row for row in runs if (row["layout"] == "groups") == (row["workers"] in grouped)
+    ]  # as the executor cuts them
+    for number, (factor, many) in enumerate(sorted({(row["slower"], -row["tasks_per_worker"]) for row in runs})):
+        rows = [row for row in runs if (row["slower"], -row["tasks_per_worker"]) == (factor, many)]
+        slower = "" if factor == 1 else f", cores {factor:g} times slower"
         right.semilogx(
-            [r["workers"] for r in rows],
-            [r["efficiency"] for r in rows],
-            ("o" if layout == "flat" else "s") + ("-" if many == max(r["tasks_per_worker"] for r in runs) else "--"),
-            label=f"{layout}, {many} tasks each{slower}",
+            [row["workers"] for row in rows],
+            [row["efficiency"] for row in rows],
+            "os^v"[number % 4] + "-",
+            label=f"{-many} tasks for each worker{slower}",
         )
     right.axhline(0.9, color="black", linewidth=0.8, linestyle=":")
     length = runs[0]["task_s"] if runs else float("nan")
-    right.set(xlabel="workers", ylabel="efficiency", title=f"Simulated, tasks of {length:g} s", ylim=(0, 1.05))
-    right.legend()
+    right.set(xlabel="workers", ylabel="efficiency", ylim=(0.5, 1.05), title=f"Simulated, tasks of {length:g} s")
+    right.legend(loc="lower left")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 
