@@ -14,17 +14,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from scenarios.cast import Cast, own, ports
+from scenarios.coupling import CAPTURE_UNITS
+from scenarios.coupling_consistency import capture_outputs
 from scenarios.emulation import emulator_card
 from scenarios.fit import Fit
-from scenarios.model_consistency import model_problems
+from scenarios.model_consistency import Known, model_problems
 from scenarios.placing import BINDING, CELL
 from scenarios.problem import Problem, refusal
 from simulators.closed_form import Constant
 from twin.errors import InputError
 from twin.graph import Conduit, Twin
+from twin.simulator import Simulator
 from twin.units import factor
 
 if TYPE_CHECKING:
+    from scenarios.cell import Network
     from scenarios.scenario import Scenario
     from simulators.reaction import Engine, ReactionSimulator
 
@@ -40,19 +45,34 @@ class Build:
     Args:
         scenario: what was asked.
         engine: integrates the cell's model; it remembers nothing between calls.
+        cast: the simulators that exchange values with the cell; None: it is alone.
     """
 
     scenario: Scenario
     engine: Engine
+    cast: Cast | None = None
 
     def nominal(self, cell_line: str) -> dict[str, float]:
-        """What every settable name starts with in an unperturbed cell of this line, in the model's units."""
-        given = {name: np.array([value]) for name, value in self.scenario.parameters(cell_line).items()}
-        x, p = self.engine.start(given, members=1, time=0.0)
-        found = {name: float(value) for name, value in zip(self.engine.parameters, p[0], strict=True)}
-        for name, amount, volume in zip(self.engine.states, x[0], self.engine.volumes, strict=True):
-            found[name] = float(amount if volume < 0 else amount / p[0, volume])
+        """What every settable name starts with in an unperturbed cell of this line, in the model's units; names of other
+        simulators with that of the simulator."""
+        given = self.scenario.parameters(cell_line)
+        found = _nominal(self.engine, own(given, CELL))
+        if self.cast is not None:
+            for simulator, engine in self.cast.engines.items():
+                found |= {
+                    f"{simulator}.{name}": value for name, value in _nominal(engine, own(given, simulator)).items()
+                }
+            found |= self.cast.nominal(cell_line)
         return found
+
+    def nonnegative(self, target: str) -> bool:
+        """Whether a target ``"simulator.name"`` is an amount of something."""
+        simulator, _, name = target.partition(".")
+        if simulator == CELL:
+            return name in self.engine.nonnegative
+        if self.cast is None or simulator not in self.cast.engines:
+            return True  # of a capture simulator
+        return name in self.cast.engines[simulator].nonnegative
 
     def cell(self, cell_line: str, drawn: Mapping[str, Row]) -> ReactionSimulator:
         """The cells of a line by mechanism.
@@ -66,28 +86,42 @@ class Build:
         compounds = self.scenario.compounds
         return ReactionSimulator(
             self.engine,
-            inputs=() if compounds is None else (compounds.kon, compounds.koff),
-            parameters=self.scenario.parameters(cell_line),
-            member_parameters=drawn,
+            inputs=(
+                *(() if compounds is None else (compounds.kon, compounds.koff)),
+                *(() if self.cast is None else self.cast.inputs),
+            ),
+            parameters=own(self.scenario.parameters(cell_line), CELL),
+            member_parameters=own(drawn, CELL),
             rtol=asked.relative_tolerance,
             atol=asked.absolute_tolerance,
         )
 
-    def twin(self, cell: ReactionSimulator, kon: Row | None = None, koff: Row | None = None) -> Twin:
-        """The twin of one arm: the cell alone or, with a compound, fed with each cell's own rates of binding.
+    def twin(
+        self,
+        cell: ReactionSimulator,
+        kon: Row | None = None,
+        koff: Row | None = None,
+        *,
+        others: Mapping[str, Simulator] | None = None,
+    ) -> Twin:
+        """The twin of one arm: the cell, and what exchanges values with it; with a compound fed with each cell's own rates of binding.
 
         Args:
             kon, koff: of the arm's compound, 1/(M s) and 1/s, `[N]` each.
+            others: the simulators beside the cell.
         """
         compounds = self.scenario.compounds
+        others = others or {}
+        conduits = () if self.cast is None or not others else self.cast.conduits
         if kon is None or koff is None or compounds is None:
-            return Twin({CELL: cell})
+            return Twin({CELL: cell, **others}, conduits)
         binding = Constant({"kon": (RATE_UNITS["kon"], kon), "koff": (RATE_UNITS["koff"], koff)})
         return Twin(
-            {BINDING: binding, CELL: cell},
+            {BINDING: binding, CELL: cell, **others},
             (
                 Conduit(f"{BINDING}.kon", f"{CELL}.{compounds.kon}"),
                 Conduit(f"{BINDING}.koff", f"{CELL}.{compounds.koff}"),
+                *conduits,
             ),
         )
 
@@ -111,18 +145,22 @@ def build(scenario: Scenario) -> Build:
     """
     from simulators.reaction.stepped_model import SteppedModel
 
-    try:
-        model = SteppedModel.read(scenario.model_text)
-    except InputError as error:
-        name = scenario.cell.model
-        text = str(error) if name is None else str(error).replace("the model's text", name)
-        raise _refused(scenario, [Problem(("cell", "antimony" if name is None else "model"), text)]) from None
-    settable = (*model.parameters, *model.species, *model.rated)
-    found = model_problems(
-        scenario,
-        targets={name: model.units.get(name, "") for name in settable},
-        readable=[name for name in model.readable if name not in settable],
-    )
+    known: dict[str, Known] = {}
+    for simulator, network in scenario.networks.items():
+        try:
+            model = SteppedModel.read(scenario.text_of(network))
+        except InputError as error:
+            name = network.model
+            text = str(error) if name is None else str(error).replace("the model's text", name)
+            top = ("cell",) if simulator == CELL else ("coupling", "simulators", simulator)
+            raise _refused(scenario, [Problem((*top, "antimony" if name is None else "model"), text)]) from None
+        settable = (*model.parameters, *model.species, *model.rated)
+        targets = {name: model.units.get(name, "") for name in settable}
+        known[simulator] = Known(targets, [name for name in model.readable if name not in settable])
+    if scenario.coupling is not None:
+        for simulator, capture in scenario.coupling.captures.items():
+            known[simulator] = Known(CAPTURE_UNITS, capture_outputs(capture))
+    found = model_problems(scenario, known)
     if found:
         raise _refused(scenario, found)
     built = wire(scenario)
@@ -134,10 +172,25 @@ def build(scenario: Scenario) -> Build:
 
 def wire(scenario: Scenario) -> Build:
     """Wire a scenario that `build` has checked: what a worker does."""
-    cell = scenario.cell
-    readouts = tuple((name, readout.expression or name) for name, readout in scenario.readouts.items())
-    units = {**cell.units, **{name: readout.units for name, readout in scenario.readouts.items() if readout.units}}
-    return Build(scenario, _engine(cell.engine, scenario.model_text, readouts, tuple(units.items()), cell.time_units))
+    engines = {name: _engine_of(scenario, name, network) for name, network in scenario.networks.items()}
+    cell = engines.pop(CELL)
+    return Build(scenario, cell, None if scenario.coupling is None else Cast(scenario, scenario.coupling, engines))
+
+
+def _engine_of(scenario: Scenario, simulator: str, network: Network) -> Engine:
+    said = ports(scenario, simulator)
+    units = {**network.units, **{n: r.units for n, r in scenario.readouts.items() if r.units and n in said}}
+    text = scenario.text_of(network)
+    return _engine(network.engine, text, tuple(said.items()), tuple(units.items()), network.time_units)
+
+
+def _nominal(engine: Engine, values: Mapping[str, float]) -> dict[str, float]:
+    """What every settable name of a model starts with where these are given."""
+    x, p = engine.start({name: np.array([value]) for name, value in values.items()}, members=1, time=0.0)
+    found = {name: float(value) for name, value in zip(engine.parameters, p[0], strict=True)}
+    for name, amount, volume in zip(engine.states, x[0], engine.volumes, strict=True):
+        found[name] = float(amount if volume < 0 else amount / p[0, volume])
+    return found
 
 
 def _refused(scenario: Scenario, found: Sequence[Problem]) -> InputError:
@@ -188,12 +241,14 @@ def _misfits(built: Build) -> Iterator[Problem]:
     for position, treatment in enumerate(scenario.treatments):
         for arm in treatment.arms(scenario.panel):
             for change in (*arm.before_equilibration, *arm.perturbations):
-                if change.operation == "set" and float(change.value) < 0 and change.name in built.engine.nonnegative:
+                if change.operation == "set" and float(change.value) < 0 and built.nonnegative(change.target):
                     yield Problem(
                         ("arms", position),
                         f"{change.name} is set to {float(change.value):g}; it is an amount of something, "
                         "and cannot be below 0.",
                     )
+    if built.cast is not None:
+        yield from built.cast.problems(built.cell(scenario.lines[0], {}))
     try:
         emulator_card(built)
     except InputError as error:

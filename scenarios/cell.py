@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from scenarios.part import Id, Part, Word
+from scenarios.part import Id, Part, Target, Word
 from scenarios.problem import Fault
 from scenarios.quantity import Time, Value, minutes
 
@@ -17,8 +17,8 @@ MODEL_SUFFIXES = (".xml", ".sbml", ".ant", ".txt", ".antimony")
 _MAX_SAMPLES = 20_000
 
 
-class Cell(Part):
-    """A reaction network and how it is run."""
+class Network(Part):
+    """A reaction network and how it is integrated."""
 
     model: Word | None = Field(
         None, description="SBML (.xml, .sbml) or Antimony (.ant) file, from the scenario's folder"
@@ -38,10 +38,6 @@ class Cell(Part):
     parameters: dict[Id, Value] = Field(
         default_factory=dict, description="values for every cell, in place of the model's own"
     )
-    equilibrate: bool = Field(False, strict=True, description="whether cells settle to a steady state before the start")
-    equilibrate_with: dict[Id, Value] = Field(
-        default_factory=dict, description="values that hold only while cells settle, e.g. EGF_level: 0 ng/ml"
-    )
 
     @model_validator(mode="after")
     def _one_model(self) -> Self:
@@ -55,6 +51,19 @@ class Cell(Part):
                 "{text}",
                 {"text": f"model {self.model!r}: expected SBML (.xml, .sbml) or Antimony (.ant), by the file's ending"},
             )
+        return self
+
+
+class Cell(Network):
+    """The cell: a reaction network, and whether it settles before the start."""
+
+    equilibrate: bool = Field(False, strict=True, description="whether cells settle to a steady state before the start")
+    equilibrate_with: dict[Target, Value] = Field(
+        default_factory=dict, description="values that hold only while cells settle, e.g. EGF_level: 0 ng/ml"
+    )
+
+    @model_validator(mode="after")
+    def _settling(self) -> Self:
         if self.equilibrate_with and not self.equilibrate:
             raise PydanticCustomError(
                 "model", "`equilibrate_with` without `equilibrate: true`; add it, or drop these values"
@@ -71,7 +80,8 @@ class Readout(Part):
 
     label: Word = Field(description="what the page calls it")
     expression: Word | None = Field(
-        None, description="over the model's names, e.g. 2*pMET_dimer + pMET_pEGFR; left out: the key itself"
+        None,
+        description="over the model's names, e.g. 2*pMET_dimer + pMET_pEGFR, or pathways.pAKT; left out: the key itself",
     )
     units: str = Field("", description="unit of the result; left out: a plain number")
 

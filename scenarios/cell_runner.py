@@ -14,17 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coupling.equilibrium import settle
+from coupling.scheme import States
 from coupling.simulate import Course, advance, perturb, start
 from scenarios.arm import Arm
 from scenarios.build import Build, wire
+from scenarios.cast import readout_ports
+from scenarios.coupling_counts import blank, counted
 from scenarios.emulation import cell_features, emulator_of
 from scenarios.placing import BINDING, CELL
 from scenarios.stage import HERE, Stage
-from scenarios.tasks import BROKE, EMULATOR, MECHANISM, CellCourses, CellTask
+from scenarios.tasks import BROKE, COUNT, EMULATOR, MECHANISM, CellCourses, CellTask
 from twin.errors import KakehashiError
 from twin.graph import Twin
 from twin.perturbation import Perturbation
-from twin.simulator import State
+from twin.simulator import Simulator
 
 if TYPE_CHECKING:
     from scenarios.cohort import Cohort
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
 Row = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-_STATUS = "status of the integrator"  # among readouts, whose names have no spaces
+_STATUS, _CULPRIT = "status of the integrator", "failed simulator"  # among readouts, whose names have no spaces
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,18 @@ class CellRunner:
             self._cells[cell_line] = self.built.cell(cell_line, self.drawn[cell_line])
         return self._cells[cell_line]
 
+    def others(self, cell_line: str) -> Mapping[str, Simulator]:
+        """The simulators beside the cells of a line; made once."""
+        if cell_line not in self._others and self.built.cast is not None:
+            self._others[cell_line] = self.built.cast.simulators(cell_line, self.drawn[cell_line])
+        return self._others.get(cell_line, {})
+
     @cached_property
     def _cells(self) -> dict[str, ReactionSimulator]:
+        return {}
+
+    @cached_property
+    def _others(self) -> dict[str, Mapping[str, Simulator]]:
         return {}
 
     @cached_property
@@ -111,7 +124,7 @@ class CellRunner:
 
 def _twin(runner: CellRunner, cell_line: str, *rates: Row) -> Twin:
     """The twin of some arms; see `Build.twin`."""
-    return runner.built.twin(runner.cell(cell_line), *rates)
+    return runner.built.twin(runner.cell(cell_line), *rates, others=runner.others(cell_line))
 
 
 class _Block:
@@ -132,13 +145,16 @@ class _Block:
         self.values = np.full((len(arms), len(members), len(self.times), len(self.readouts)), np.nan)
         self.status = np.full((len(arms), len(members)), BROKE, dtype=np.int8)
         self.answered_by = np.full((len(arms), len(members)), MECHANISM, dtype=np.int8)
+        self.culprit = np.full((len(arms), len(members)), CELL, dtype=object)
+        self.counts = blank(self.scenario.coupling, (len(arms), len(members)))
+        self.ports = readout_ports(self.scenario)
         self.broken: list[str] = []
 
     def run(self) -> CellCourses:
         """Settle, then run batch by batch."""
         self._settle(np.arange(len(self.members)))
-        self.broken += _not_fine(self.arms, self.members, self.status)
-        return CellCourses(self.values, self.status, self.answered_by, tuple(self.broken))
+        self.broken += _not_fine(self.arms, self.members, self.status, self.culprit)
+        return CellCourses(self.values, self.status, self.answered_by, tuple(self.broken), self.counts)
 
     def _settle(self, rows: Rows) -> None:
         """Settle these members and run their arms; where something breaks, halves are tried until it is found."""
@@ -155,72 +171,79 @@ class _Block:
         for batch in _alike(self.arms):
             self._run(batch, rows, settled)
 
-    def _settled(self, members: Rows) -> State:
-        """The cells as every arm of the group finds them."""
+    def _settled(self, members: Rows) -> States:
+        """The cells, and what is coupled with them, as every arm of the group finds them."""
         with self.runner.stage(_twin, self.runner, self.arms[0].cell_line) as twin:
             states = start(twin, members=members, seed=self.scenario.seed)
             states = perturb(twin, states, self.arms[0].before_equilibration)
             if self.scenario.cell.equilibrate:
-                held = {f"{CELL}.{name}": value for name, value in self.scenario.equilibration.items()}
-                return settle(twin, states, held=held)[CELL]
+                given = self.scenario.equilibration.items()
+                held = {name if "." in name else f"{CELL}.{name}": value for name, value in given}
+                return settle(twin, states, held=held, time=self.t0)
             # a first look ends the start: what comes now is a change in time
-            return advance(twin, states, t0=self.t0, t1=self.t0, sample=()).states[CELL]
+            return advance(twin, states, t0=self.t0, t1=self.t0, sample=()).states
 
-    def _run(self, batch: Rows, rows: Rows, settled: State) -> None:
+    def _run(self, batch: Rows, rows: Rows, settled: States) -> None:
         """Run the arms of a batch for the members at `rows`, who are in `settled`."""
         try:
-            found, status, emulated = self._answer([self.arms[position] for position in batch], settled)
+            found, emulated = self._answer([self.arms[position] for position in batch], settled)
         except KakehashiError as error:
             if len(batch) > 1:
                 for half in np.array_split(batch, 2):
                     self._run(half, rows, settled)
             elif len(rows) > 1:
                 for half in np.array_split(np.arange(len(rows)), 2):
-                    self._run(batch, rows[half], settled.take(half))
+                    self._run(batch, rows[half], _taken(settled, half))
             else:
                 self.broken.append(f"arm {self.arms[batch[0]].name!r}, member {self.members[rows[0]]}: {error}")
             return
         place, shape = np.ix_(batch, rows), (len(batch), len(rows))
-        self.values[place] = found.reshape(*shape, len(self.times), len(self.readouts))
-        self.status[place] = status.reshape(shape)
+        values = np.stack([found[name] for name in self.readouts], axis=-1)
+        self.values[place] = values.reshape(*shape, len(self.times), len(self.readouts))
+        counts = {COUNT + name: all_ for name, all_ in self.counts.items()}
+        for what, all_ in {_STATUS: self.status, _CULPRIT: self.culprit, **counts}.items():
+            if what in found:  # nothing is known where the emulator answered
+                all_[place] = found[what].reshape(*shape, *all_.shape[2:])
         self.answered_by[place] = np.where(emulated, EMULATOR, MECHANISM).reshape(shape)
 
-    def _answer(self, arms: Sequence[Arm], settled: State) -> tuple[Row, NDArray[np.int8], NDArray[np.bool_]]:
-        """All (arm, member) rows together, arms one behind the other, each with all members: values `[B M, T, R]`, status
-        and whether the emulator answered, `[B M]` each."""
-        members = len(settled.members)
-        state = settled.take(np.tile(np.arange(members), len(arms)))
-        rates = self._rates(arms, settled.members)
+    def _answer(self, arms: Sequence[Arm], settled: States) -> tuple[Mapping[str, NDArray[Any]], NDArray[np.bool_]]:
+        """All (arm, member) rows together, arms one behind the other, each with all members: readouts `[B M, T]`, why
+        members failed and what coupling took `[B M, …]`; and whether the emulator answered `[B M]`."""
+        members = settled[CELL].members
+        states = _taken(settled, np.tile(np.arange(len(members)), len(arms)))
+        rates = self._rates(arms, members)
         changes = [
-            (same[0], np.repeat(np.array([float(change.value) for change in same]), members))
+            (same[0], np.repeat(np.array([float(change.value) for change in same]), len(members)))
             for same in zip(*(arm.perturbations for arm in arms), strict=True)
         ]
 
         def mechanism(rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
-            course = self._course(state.take(rows), tuple(rate[rows] for rate in rates), _of(changes, rows))
-            found = {name: course.values[f"{CELL}.{name}"] for name in self.readouts}
-            return found | {_STATUS: course.states[CELL].arrays["status"]}
+            begun = _taken(states, rows)
+            course = self._course(begun, tuple(rate[rows] for rate in rates), _of(changes, rows))
+            found = {name: course.values[port] for name, port in self.ports.items()}
+            status, culprit = _failed(course.states, len(rows))
+            counts = {COUNT + name: values for name, values in counted(self.scenario.coupling, course, begun).items()}
+            return found | {_STATUS: status} | ({_CULPRIT: culprit} if len(begun) > 1 else {}) | counts
 
-        all_rows = np.arange(len(state.members))
+        all_rows = np.arange(len(states[CELL].members))
         if self.trusted is None:
-            values, emulated = mechanism(all_rows), np.zeros(len(all_rows), dtype=np.bool_)
-        else:
-            features, initial = cell_features(self.cell, state, self.built.rates_in_model_units(*rates))
-            answer = self.trusted.run(
-                mechanism, features=features, initial=initial, perturbations=_of(changes, all_rows), times=self.times
-            )
-            values, emulated = answer.values, answer.emulated
-        status = np.asarray(values.get(_STATUS, np.zeros(len(all_rows))), dtype=np.int8)
-        return np.stack([values[name] for name in self.readouts], axis=-1), status, emulated
+            return mechanism(all_rows), np.zeros(len(all_rows), dtype=np.bool_)
+        features, initial = cell_features(self.cell, states[CELL], self.built.rates_in_model_units(*rates))
+        answer = self.trusted.run(
+            mechanism, features=features, initial=initial, perturbations=_of(changes, all_rows), times=self.times
+        )
+        return {_STATUS: np.zeros(len(all_rows)), **answer.values}, answer.emulated
 
-    def _course(self, state: State, rates: tuple[Row, ...], changes: Sequence[Perturbation]) -> Course:
+    def _course(self, begun: States, rates: tuple[Row, ...], changes: Sequence[Perturbation]) -> Course:
         """Some rows by mechanism."""
         with self.runner.stage(_twin, self.runner, self.arms[0].cell_line, *rates) as twin:
-            states: dict[str, State] = {CELL: state}
+            states = dict(begun)
             if BINDING in twin.simulators:
-                rows = np.arange(len(state.members))
+                rows = np.arange(len(states[CELL].members))
                 states[BINDING] = twin.simulators[BINDING].init(members=rows, seed=self.scenario.seed)
-            return advance(twin, states, changes, t0=self.t0, t1=self.t1, sample=self.times)
+            cast = self.built.cast
+            how: dict[str, Any] = {} if cast is None else {"scheme": cast.scheme, "windows": cast.windows}
+            return advance(twin, states, changes, t0=self.t0, t1=self.t1, sample=self.times, **how)
 
     def _rates(self, arms: Sequence[Arm], members: Rows) -> tuple[Row, ...]:
         """kon [1/(M s)] and koff [1/s] of each (arm, member) row; nothing where the arms have no compound."""
@@ -229,6 +252,21 @@ class _Block:
         kon = np.concatenate([self.rates[arm.compound][0][members] for arm in arms])
         kd = np.concatenate([self.rates[arm.compound][1][members] for arm in arms])
         return kon, kon * kd
+
+
+def _taken(states: States, rows: NDArray[np.intp]) -> States:
+    """The states of some rows."""
+    return {name: state.take(rows) for name, state in states.items()}
+
+
+def _failed(states: States, rows: int) -> tuple[NDArray[np.int8], NDArray[np.object_]]:
+    """Why each row failed, 0 where it did not, and in which simulator."""
+    status, culprit = np.zeros(rows, dtype=np.int8), np.full(rows, CELL, dtype=object)
+    for name, state in states.items():
+        own = np.asarray(state.arrays.get("status", 0), dtype=np.int8)
+        first = (own != 0) & (status == 0)
+        status, culprit = np.where(first, own, status), np.where(first, name, culprit)
+    return status, culprit
 
 
 def _of(changes: Sequence[tuple[Perturbation, Row]], rows: NDArray[np.intp]) -> list[Perturbation]:
@@ -245,7 +283,9 @@ def _alike(arms: Sequence[Arm]) -> list[Rows]:
     return [np.array(positions, dtype=np.int64) for positions in batches.values()]
 
 
-def _not_fine(arms: Sequence[Arm], members: NDArray[np.int64], status: NDArray[np.int8]) -> list[str]:
+def _not_fine(
+    arms: Sequence[Arm], members: NDArray[np.int64], status: NDArray[np.int8], culprit: NDArray[np.object_]
+) -> list[str]:
     """Members that the integrator gave up, in words; once for all arms where they were lost before the first."""
     from simulators.reaction import Status
 
@@ -255,9 +295,11 @@ def _not_fine(arms: Sequence[Arm], members: NDArray[np.int64], status: NDArray[n
         if (reasons == Status.NOT_SETTLED).all():
             texts.append(
                 f"all {len(arms)} arms of {arms[0].cell_line} that settle alike, member {member}, "
-                f"simulator {CELL!r}: {Status.NOT_SETTLED.reason}"
+                f"simulator {culprit[0, column]!r}: {Status.NOT_SETTLED.reason}"
             )
             continue
         for row in np.flatnonzero((reasons != Status.FINE) & (reasons != BROKE)).tolist():
-            texts.append(f"arm {arms[row].name!r}, member {member}, simulator {CELL!r}: {Status(reasons[row]).reason}")
+            texts.append(
+                f"arm {arms[row].name!r}, member {member}, simulator {culprit[row, column]!r}: {Status(reasons[row]).reason}"
+            )
     return texts

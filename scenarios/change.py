@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from scenarios.part import Id, Part
+from scenarios.part import Part, Target
 from scenarios.problem import Fault, near
 from scenarios.quantity import Fraction, Time, Value, checked, fraction, minutes, read
 from twin.errors import UnitError
@@ -65,6 +65,10 @@ class Reading:
             )
         return self.dose_parameter
 
+    def path(self, target: str) -> str:
+        """The target as the twin knows it; one with its simulator stays as it is."""
+        return target if "." in target else f"{self.simulator}.{target}"
+
     def amount(self, target: str, value: float | str, *, key: str) -> float:
         """A value in the target's units."""
         if value == EACH:
@@ -81,7 +85,7 @@ class Reading:
             cure = (
                 ""
                 if units
-                else f" {target} has no unit here;{hint} if the model has it, give it one under cell.units, e.g. `{target}: uM`."
+                else f" {target} has no unit here;{hint} {_units_key(target)}, e.g. `{target.rpartition('.')[2]}: uM`."
             )
             raise Fault(f"{target}: {error}{cure if isinstance(value, str) else ''}", key) from error
 
@@ -97,10 +101,18 @@ class Reading:
         return value
 
 
+def _units_key(target: str) -> str:
+    """Where the file gives a name its unit."""
+    simulator, dot, _ = target.partition(".")
+    if not dot:
+        return "if the model has it, give it one under cell.units"
+    return f"if {simulator} is a model that has it, give it one under coupling.simulators.{simulator}.units"
+
+
 class Change(Part):
     """One entry under `changes`: what it does to its target, as perturbations of the twin."""
 
-    target: Id
+    target: Target
 
     @property
     def verb(self) -> str:
@@ -152,13 +164,13 @@ class TimedChange(Change):
         time = reading.start if self.at is None else reading.time(self.at, key="at")
         target = reading.target(self.target, key=self.verb)
         operation, value = self.effect(reading, target)
-        return (Perturbation(time, f"{reading.simulator}.{target}", value, operation),)
+        return (Perturbation(time, reading.path(target), value, operation),)
 
 
 class Set(TimedChange):
     """``set: EGF_level`` ``to: 5 ng/ml`` ``at: 0 min``."""
 
-    target: Id = Field(alias="set", description="parameter or species to set")
+    target: Target = Field(alias="set", description="parameter or species to set")
     to: Value = Field(description="its new value, with its unit")
 
     def effect(self, reading: Reading, target: str) -> tuple[Operation, float]:
@@ -168,7 +180,7 @@ class Set(TimedChange):
 class Scale(TimedChange):
     """``scale: kdeg`` ``by: 0.5`` ``at: 0 min``."""
 
-    target: Id = Field(alias="scale", description="parameter or species to multiply")
+    target: Target = Field(alias="scale", description="parameter or species to multiply")
     by: Fraction = Field(description="the factor, e.g. 0.5 or 50 %")
 
     def effect(self, reading: Reading, target: str) -> tuple[Operation, float]:
@@ -181,7 +193,7 @@ class Scale(TimedChange):
 class KnockOut(TimedChange):
     """``knock-out: ksyn_MET`` ``before: equilibration``: set to 0. Knock out what makes a protein, or it comes back."""
 
-    target: Id = Field(
+    target: Target = Field(
         alias="knock-out", description="parameter or species to set to 0; name the synthesis of a protein"
     )
 
@@ -192,7 +204,7 @@ class KnockOut(TimedChange):
 class KnockDown(TimedChange):
     """``knock-down: ksyn_MET`` ``by: 80 %``: a fifth is left."""
 
-    target: Id = Field(alias="knock-down", description="parameter or species to lower")
+    target: Target = Field(alias="knock-down", description="parameter or species to lower")
     by: Fraction = Field(description="the share removed, e.g. 80 %")
 
     def effect(self, reading: Reading, target: str) -> tuple[Operation, float]:
@@ -205,7 +217,7 @@ class KnockDown(TimedChange):
 class Overexpress(TimedChange):
     """``overexpress: ksyn_MET`` ``fold: 10``."""
 
-    target: Id = Field(alias="overexpress", description="parameter or species to raise")
+    target: Target = Field(alias="overexpress", description="parameter or species to raise")
     fold: Fraction = Field(description="how many times as much, e.g. 10")
 
     def effect(self, reading: Reading, target: str) -> tuple[Operation, float]:

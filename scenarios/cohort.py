@@ -102,7 +102,7 @@ class Cohort:
                     seed=scenario.seed,
                     draws=self.draws[name],
                     nominal={**self.nominal[cell_line], **found},
-                    units=scenario.cell.units,
+                    units=scenario.units,
                 )
                 found |= {key: row for key, row in drawn.items() if group.parameters[key].relative == relative}
         return found

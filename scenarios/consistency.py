@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from scenarios import placing
 from scenarios.cohort import groups
+from scenarios.coupling_consistency import coupling_problems, readout_problems
 from scenarios.fit import Fit
 from scenarios.measurement import Measurement
+from scenarios.placing import CELL
 from scenarios.problem import Fault, Problem, near, one_of
 from scenarios.problem import Path as KeyPath
 from scenarios.quantity import read
@@ -21,6 +23,7 @@ from twin.units import check_unit
 if TYPE_CHECKING:
     from scenarios.scenario import Scenario
 
+_SIMULATORS = ("coupling", "simulators")
 _SAFETENSORS_HEADER = 100_000_000  # the format's own limit of its header
 
 
@@ -28,6 +31,7 @@ def problems(scenario: Scenario) -> list[Problem]:
     """Everything that is wrong between the parts; empty where all fits."""
     basic = [*_units(scenario), *_times(scenario)]
     found = [*basic, *_files(scenario), *placing.problems(scenario)]
+    found += [*coupling_problems(scenario), *readout_problems(scenario)]
     if basic:
         return found  # every dose and time would complain of the same unit or span again
     found += _values(scenario)
@@ -61,7 +65,10 @@ def _units(scenario: Scenario) -> Iterator[Problem]:
 
 def _files(scenario: Scenario) -> Iterator[Problem]:
     places: list[tuple[KeyPath, str | None]] = [
-        (("cell", "model"), scenario.cell.model),
+        *(
+            (("cell", "model") if n == CELL else (*_SIMULATORS, n, "model"), one.model)
+            for n, one in scenario.networks.items()
+        ),
         (("compounds", "table"), scenario.compounds and scenario.compounds.table),
         (("measured", "table"), scenario.measured and scenario.measured.table),
     ]
@@ -132,10 +139,14 @@ def _values(scenario: Scenario) -> Iterator[Problem]:
         *((("cell_lines", line), values) for line, values in scenario.cell_lines.items()),
     ]
     reading = scenario.panel.reading
-    for place, values in places:
+    own = [(place, "", values) for place, values in places]
+    own += [
+        ((*_SIMULATORS, n, "parameters"), f"{n}.", one.parameters) for n, one in scenario.networks.items() if n != CELL
+    ]
+    for place, prefix, values in own:
         for name, value in values.items():
             try:
-                reading.amount(name, value, key=name)
+                reading.amount(prefix + name, value, key=name)
             except Fault as fault:
                 yield fault.under(*place)
     if scenario.molecular is not None:
@@ -162,7 +173,7 @@ def _uncertainty(scenario: Scenario) -> Iterator[Problem]:
         place = ("uncertainty", name)
         for parameter, distribution in group.parameters.items():
             try:
-                distribution.check(scenario.cell.units.get(parameter, ""))
+                distribution.check(scenario.units.get(parameter, ""))
             except Fault as fault:
                 yield fault.under(*place, "parameters", parameter)
             if not distribution.relative:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from scenarios.change import Amount, Change, KnockDown, KnockOut, Overexpress, Reading, Scale, Set
-from scenarios.part import Id
+from scenarios.part import Target
 from scenarios.problem import Fault, near
 from scenarios.quantity import Time, minutes
 from twin.perturbation import Perturbation
@@ -56,7 +56,7 @@ class Dose(Change):
 class Hold(Dose):
     """``hold: EGF_level`` ``dose: 5 ng/ml`` ``at: 0 min`` (``until: 60 min``, or ``lasting: 60 min``)."""
 
-    target: Id = Field(
+    target: Target = Field(
         alias="hold", description="parameter or species to keep at a level; `compound` for an arm's compound"
     )
     until: Time | None = Field(None, description="when it is taken away; left out: it stays")
@@ -73,7 +73,7 @@ class Hold(Dose):
     def perturbations(self, reading: Reading) -> tuple[Perturbation, ...]:
         target = reading.target(self.target, key="hold")
         amount = self.amount(reading, target)
-        path = f"{reading.simulator}.{target}"
+        path = reading.path(target)
         found: list[Perturbation] = []
         for start in self.starts(reading):
             found.append(Perturbation(start, path, amount, "set"))
@@ -99,25 +99,27 @@ class Hold(Dose):
 class Bolus(Dose):
     """``bolus: ligand`` ``dose: 5 nM`` ``at: 0 min``: added to what is there, then left to the model."""
 
-    target: Id = Field(alias="bolus", description="species that the dose is added to; `compound` for an arm's compound")
+    target: Target = Field(
+        alias="bolus", description="species that the dose is added to; `compound` for an arm's compound"
+    )
 
     def perturbations(self, reading: Reading) -> tuple[Perturbation, ...]:
         target = reading.target(self.target, key="bolus")
         amount = self.amount(reading, target)
-        path = f"{reading.simulator}.{target}"
+        path = reading.path(target)
         return tuple(Perturbation(start, path, amount, "add") for start in self.starts(reading))
 
 
 class WashOut(Change):
     """``wash-out: compound`` ``at: 60 min``: set to 0; what is bound leaves by its own rate."""
 
-    target: Id = Field(alias="wash-out", description="what is taken away; `compound` for an arm's compound")
+    target: Target = Field(alias="wash-out", description="what is taken away; `compound` for an arm's compound")
     at: Time = Field(description="when, from the stimulus, e.g. 60 min")
 
     def perturbations(self, reading: Reading) -> tuple[Perturbation, ...]:
         time = reading.time(self.at, key="at")
         target = reading.target(self.target, key="wash-out")
-        return (Perturbation(time, f"{reading.simulator}.{target}", 0.0, "set"),)
+        return (Perturbation(time, reading.path(target), 0.0, "set"),)
 
 
 KINDS: dict[str, type[Change]] = {

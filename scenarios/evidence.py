@@ -234,7 +234,7 @@ def _drawn(scenario: Scenario, draws: Mapping[str, Rows]) -> Iterator[Quantity]:
                     parameter.posterior_sd_log10,
                     f"fit to data, {group.table}",
                 )
-        units = scenario.cell.units
+        units = scenario.units
         # a relative spread rises with its score whatever its centre: 1 stands for the line's own value
         values = group.draw(group_name, seed=scenario.seed, draws=draws[group_name], nominal=_Ones(), units=units)
         for name, spread in group.parameters.items():

@@ -34,3 +34,6 @@ Symbol = Annotated[str, Field(strict=True, max_length=200, pattern=r"^[A-Za-z_][
 
 Id = Annotated[str, Field(strict=True, min_length=1, max_length=200, pattern=r"^[^\s.,|]+$")]
 """An id as the model spells it, or of a compound: no spaces, dots, commas or bars."""
+
+Target = Annotated[str, Field(strict=True, min_length=1, max_length=400, pattern=r"^[^\s.,|]+(\.[^\s.,|]+)?$")]
+"""What can be set: a name of the cell's model, or with its simulator, as in ``pathways.kdeg``."""

@@ -28,7 +28,8 @@ CELL, BINDING, MOLECULAR = "cell", "binding", "molecular"
 
 def simulators(scenario: Scenario) -> tuple[str, ...]:
     """Names of all simulators that a scenario runs: what can be placed."""
-    return (CELL, *((BINDING, MOLECULAR) if scenario.compounds is not None else ()))
+    others = () if scenario.coupling is None else tuple(scenario.coupling.simulators)
+    return (CELL, *others, *((BINDING, MOLECULAR) if scenario.compounds is not None else ()))
 
 
 def asked(scenario: Scenario, words: Sequence[str] | None) -> Placement | None:

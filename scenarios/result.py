@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import twin
 from scenarios.arm import MEASURED_SUFFIX, Arm
 from scenarios.cohort import Cohort
+from scenarios.coupling_counts import counts_dataset
 from scenarios.measurement import Measurement
 from scenarios.reserved_names import RESERVED
 from scenarios.tasks import BROKE, EMULATOR, LOST, MECHANISM, CellCourses, CellTask
@@ -139,10 +140,11 @@ def courses_dataset(
     dataset = dataset.assign_coords(
         time=("time", times, {"units": "min", "long_name": "time from the stimulus", "axis": "T"})
     )
-    return dataset.assign(
+    dataset = dataset.assign(
         status=(("arm", "member"), status, flags(REASONS, "why a member has no values")),
         answered_by=(("arm", "member"), answered, flags(ANSWERED_BY, "who answered")),
     )
+    return dataset if scenario.coupling is None else joined(dataset, counts_dataset(scenario, shape, courses))
 
 
 def measured_dataset(scenario: Scenario, arms: Sequence[Arm]) -> xarray.Dataset:
@@ -215,7 +217,7 @@ def _member_coordinates(
     found: dict[str, Any] = {"member": np.arange(cohort.size, dtype=np.int64)}
     names = dict.fromkeys(name for line in drawn.values() for name in line)
     for name in names:
-        attributes = {"units": scenario.cell.units.get(name, "") or "1", "long_name": f"{name}, drawn"}
+        attributes = {"units": scenario.units.get(name, "") or "1", "long_name": f"{name}, drawn"}
         rows = [of_line[name] for of_line in drawn.values()]
         label = f"{name}_drawn" if name in taken else name
         if all(np.array_equal(row, rows[0]) for row in rows):

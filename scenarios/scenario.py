@@ -15,14 +15,15 @@ from pydantic_core import PydanticCustomError
 from scenarios import shelf
 from scenarios.arm import Arm
 from scenarios.binding import Binding
-from scenarios.cell import AnyReadout, Cell, TimeSpan
+from scenarios.cell import AnyReadout, Cell, Network, TimeSpan
 from scenarios.change import Reading
 from scenarios.compound import Compound, Compounds
 from scenarios.consistency import problems
+from scenarios.coupling import Coupling
 from scenarios.explanation import explain
 from scenarios.goal import EmulatorChoice, Goal, Measured, VarianceSplit
-from scenarios.part import Id, Part, Symbol, Word
-from scenarios.placing import Ranks
+from scenarios.part import Id, Part, Symbol, Target, Word
+from scenarios.placing import CELL, Ranks
 from scenarios.problem import key_path, refusal
 from scenarios.quantity import Count, Value, read
 from scenarios.treatment import Panel, Treatment
@@ -48,7 +49,10 @@ class Scenario(Part):
     seed: int = Field(1, strict=True, ge=0, lt=2**63, description="of all random draws")
     members: Count = Field(200, description="virtual cells per line; member 0 is the unperturbed cell")
     cell: Cell = Field(description="the cell's model")
-    cell_lines: dict[Word, dict[Id, Value]] = Field(
+    coupling: Coupling | None = Field(
+        None, description="further simulators that exchange values with the cell within a run"
+    )
+    cell_lines: dict[Word, dict[Target, Value]] = Field(
         default_factory=dict, description="cell line → its parameter values"
     )
     readouts: dict[Symbol, AnyReadout] = Field(
@@ -120,24 +124,34 @@ class Scenario(Part):
         return tuple(self.cell_lines) or (ONE_LINE,)
 
     @property
-    def model_path(self) -> Path | None:
-        """The model's file; None where the model is written in the scenario."""
-        return None if self.cell.model is None else self.path(self.cell.model)
+    def model_text(self) -> str:
+        """The text of the cell's model, SBML or Antimony."""
+        return self.text_of(self.cell)
+
+    def text_of(self, network: Network) -> str:
+        """The text of a model, SBML or Antimony."""
+        if network.model is None:
+            return network.antimony or ""
+        return self.path(network.model).read_text(encoding="utf-8")
 
     @property
-    def model_text(self) -> str:
-        """The model's text, SBML or Antimony."""
-        if self.model_path is None:
-            return self.cell.antimony or ""
-        return self.model_path.read_text(encoding="utf-8")
+    def networks(self) -> Mapping[str, Network]:
+        """The reaction networks, by the simulator's name; the cell first."""
+        return {CELL: self.cell, **({} if self.coupling is None else self.coupling.networks)}
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Units of all names: those of the cell as they are, others with their simulator."""
+        return {**self.cell.units, **({} if self.coupling is None else self.coupling.units)}
 
     def value(self, name: str, value: float | str) -> float:
         """A value in the units of the model's name."""
-        return read(value, self.cell.units.get(name, ""))
+        return read(value, self.units.get(name, ""))
 
     def parameters(self, cell_line: str) -> dict[str, float]:
-        """What stands in place of the model's own values in a cell line, in the model's units."""
-        given = {**self.cell.parameters, **self.cell_lines.get(cell_line, {})}
+        """What stands in place of the models' own values in a cell line, in their units; see `units` for the names."""
+        others = {f"{n}.{key}": v for n, one in self.networks.items() if n != CELL for key, v in one.parameters.items()}
+        given = {**self.cell.parameters, **others, **self.cell_lines.get(cell_line, {})}
         return {name: self.value(name, value) for name, value in given.items()}
 
     @property
@@ -163,7 +177,7 @@ class Scenario(Part):
     @property
     def panel(self) -> Panel:
         """What treatments choose from."""
-        reading = Reading(self.cell.units, self.time.start_min, self.time.end_min, self.cell.equilibrate)
+        reading = Reading(self.units, self.time.start_min, self.time.end_min, self.cell.equilibrate)
         return Panel(
             cell_lines=self.lines,
             compounds=tuple(compound.id for compound in self.candidates),
@@ -186,7 +200,7 @@ class Scenario(Part):
         """Every file that the scenario names."""
         groups = self.uncertainty.values()
         named = (
-            self.cell.model,
+            *(network.model for network in self.networks.values()),
             self.compounds and self.compounds.table,
             *(group.table for group in groups),
             *(group.factors for group in groups),

@@ -8,7 +8,7 @@ arms of the group start from that shared state. Legend: `A` arms of a group, `M`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ BROKE, LOST = 100, 101
 process died again and again. Stored in results: never renumber them."""
 MECHANISM, EMULATOR = 0, 1
 """Who answered."""
+COUNT = "coupling "  # before names of counts in a record
 _TRAJECTORIES = 1000  # of a task: a second or two, so that a stopped run loses little and ranks end together
 _MOST_MEMBERS = 64
 
@@ -65,21 +66,27 @@ class CellCourses:
         status: why `[A, M]`; 0 is fine.
         answered_by: `MECHANISM` or `EMULATOR` `[A, M]`.
         broken: what broke, each with arm, member and simulator.
+        counts: what coupling took, name → `[A, M, …]` (`scenarios.coupling_counts`); empty where nothing is coupled.
     """
 
     values: Row
     status: NDArray[np.int8]
     answered_by: NDArray[np.int8]
     broken: tuple[str, ...] = ()
+    counts: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, "NDArray[Any]"])
 
     def record(self) -> tuple[dict[str, NDArray[Any]], list[str]]:
         """Arrays and note for a journal."""
-        return {"values": self.values, "status": self.status, "answered_by": self.answered_by}, list(self.broken)
+        counts = {COUNT + name: array for name, array in self.counts.items()}
+        return {"values": self.values, "status": self.status, "answered_by": self.answered_by, **counts}, list(
+            self.broken
+        )
 
     @classmethod
     def from_record(cls, arrays: Mapping[str, NDArray[Any]], note: Sequence[str]) -> CellCourses:
         """What `record` gave."""
-        return cls(arrays["values"], arrays["status"], arrays["answered_by"], tuple(note))
+        counts = {name.removeprefix(COUNT): array for name, array in arrays.items() if name.startswith(COUNT)}
+        return cls(arrays["values"], arrays["status"], arrays["answered_by"], tuple(note), counts)
 
 
 def cut(arms: Sequence[Arm], *, members: int) -> tuple[CellTask, ...]:

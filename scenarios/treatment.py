@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from scenarios.arm import MEASURED_SUFFIX, Arm, Protocol, Role
 from scenarios.change import COMPOUND, EACH, Reading
 from scenarios.dose import AnyChange, Dose
-from scenarios.part import Id, Part, Word
+from scenarios.part import Id, Part, Target, Word
 from scenarios.problem import Fault, Problem
 from scenarios.quantity import Value, read, text_of
 from twin.errors import UnitError
@@ -138,7 +138,7 @@ class Treatment(Part):
     protocol: Protocol = Field(
         "twin", description="`measured` repeats an experiment, and alone is drawn over its points"
     )
-    parameters: dict[Id, Value] = Field(
+    parameters: dict[Target, Value] = Field(
         default_factory=dict, description="changes of the cell line's parameters in this arm, from before equilibration"
     )
     compounds: Chosen | None = Field(None, description="`all`, or ids: one arm per compound")
@@ -250,7 +250,7 @@ class Treatment(Part):
     def _arm(self, panel: Panel, line: str, compound: str, dose: GivenDose | None) -> Arm:
         reading = self._reading(panel, None if dose is None else dose.exact)
         before: list[Perturbation] = [
-            Perturbation(reading.start, f"{reading.simulator}.{name}", reading.amount(name, value, key=name), "set")
+            Perturbation(reading.start, reading.path(name), reading.amount(name, value, key=name), "set")
             for name, value in self.parameters.items()
         ]
         later: list[Perturbation] = []

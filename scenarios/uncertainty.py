@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from scenarios.part import Id, Part, Word
+from scenarios.part import Part, Target, Word
 from scenarios.problem import Fault
 from scenarios.quantity import Fraction, Value, fraction, read
 from twin.errors import UnitError
@@ -147,8 +147,8 @@ class Group(Part):
 
     table: Word | None = Field(None, description="CSV table of fitted parameters (`twin fit-uncertainty` writes it)")
     factors: Word | None = Field(None, description="CSV table of the fit's joint spread, beside `table`")
-    parameters: dict[Id, Distribution] = Field(default_factory=dict, description="parameter → its distribution")
-    correlate: tuple[Annotated[tuple[Id, Id, float], BeforeValidator(_triple)], ...] = Field(
+    parameters: dict[Target, Distribution] = Field(default_factory=dict, description="parameter → its distribution")
+    correlate: tuple[Annotated[tuple[Target, Target, float], BeforeValidator(_triple)], ...] = Field(
         (), description="pairs of parameters of this group and the correlation of their normal scores"
     )
 

@@ -44,6 +44,16 @@ def _contents(asked: Scenario) -> list[str]:
     for group, content in asked.uncertainty.items():
         drawn = ", ".join(filter(None, (content.table or "", *content.parameters)))
         lines.append(f"  uncertain, {group}: {drawn}")
+    if asked.coupling is not None:
+        kind, order = asked.coupling.scheme.kind, asked.coupling.scheme_lowered().order
+        lines.append(f"  coupled by {kind} (order {order}), windows {asked.coupling.windows.words}:")
+        for arrow in asked.coupling.arrows:
+            units = asked.units.get(arrow.into if arrow.target == "cell" else f"{arrow.target}.{arrow.into}", "")
+            lines.append(
+                f"    {arrow.source}.{arrow.port} -> {arrow.target}.{arrow.into}{f' [{units}]' if units else ''}"
+            )
+        for name in asked.coupling.cached:
+            lines.append(f"    {name} is asked again when an input has moved by {asked.coupling.captures[name].cached}")
     placed = ", ".join(f"{name} on {ranks}" for name, ranks in asked.place.items()) or "all on rank 0"
     lines.append(f"  simulators {', '.join(simulators(asked))}; {placed}")
     return lines

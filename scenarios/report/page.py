@@ -10,6 +10,7 @@ import xarray
 
 from scenarios.report import (
     answer,
+    coupling,
     dose_response,
     dose_series,
     evidence,
@@ -38,6 +39,7 @@ ORDER = (
     molecule,
     variance,
     evidence,
+    coupling,
     trust,
     provenance,
 )
