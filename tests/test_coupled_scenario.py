@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import xarray
 from coupled_scenario import CAPTURE, RING
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mpi_launch import needs_mpiexec
 from numpy.testing import assert_allclose, assert_array_equal
 from same_result import opened, same_result
@@ -228,6 +230,11 @@ def test_check_shows_what_flows(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "simulators cell, surface; all on rank 0" in said
 
 
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(["5 %", "cell", "1 min", "a.b -> c.d"])),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["kind", "order", "every", "kon", "antimony"]), inner, max_size=3)),
+    max_leaves=5,
+)  # fmt: skip
 Change = tuple[str, str]
 REFUSED: list[tuple[str, Change, str]] = [
     (CAPTURE, ("cell.R -> surface.free", "cell.R - surface.free"), "coupling.conduits[0]: 'cell.R - surface.free' is no conduit; expected SIMULATOR.NAME -> SIMULATOR.NAME"),
@@ -284,3 +291,20 @@ def test_a_name_of_a_simulator_that_is_not_there(tmp_path: Path) -> None:
     path = coupled_scenario.write(tmp_path, alone["text"].replace("expression: other.B", "expression: A"))
     with pytest.raises(InputError, match=r"no simulator 'other' beside the cell"):
         build(Scenario.load(path))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_value_in_any_place_of_a_coupling_is_a_refusal_or_a_scenario(data: st.DataObject) -> None:
+    """Any kind of value under `coupling:` gives a scenario or an InputError, never another exception."""
+    file = YamlFile.parse(data.draw(st.sampled_from([CAPTURE, RING])), name="demo.yaml", folder=Path())
+    tree = json.loads(json.dumps(file.data))
+    place = data.draw(st.sampled_from(sorted((p for p in file.lines if p[:1] == ("coupling",)), key=str)))
+    part = tree
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = data.draw(VALUES)
+    try:
+        Scenario.from_file(YamlFile(name="demo.yaml", folder=Path(), data=tree, lines=file.lines))
+    except InputError as error:
+        assert str(error).strip()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from plain_run import names_of, trajectory
 
-from scenarios.model_consistency import model_problems
+from scenarios.model_consistency import Known, model_problems
 from scenarios.scenario import Scenario
 from scenarios.yaml_file import YamlFile
 from twin.perturbation import Perturbation
@@ -122,7 +122,7 @@ def test_perturbations_are_sorted_and_keep_the_order_of_the_file_at_one_time() -
 def test_names_of_a_library_scenario_are_in_its_model(name: str) -> None:
     scenario = Scenario.load(name)
     targets, readable = names_of(scenario)
-    assert model_problems(scenario, targets=targets, readable=readable) == []
+    assert model_problems(scenario, {"cell": Known(targets, readable)}) == []
 
 
 def test_dimerisation_example_keeps_its_receptors() -> None:

@@ -10,7 +10,7 @@ import pytest
 from plain_run import names_of, trajectory
 from shared_data import shared
 
-from scenarios.model_consistency import model_problems
+from scenarios.model_consistency import Known, model_problems
 from scenarios.scenario import Scenario
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "own_model.md"
@@ -29,7 +29,7 @@ def scenario_file(tmp_path: Path) -> Path:
 def test_names_and_units_fit_the_model(scenario_file: Path) -> None:
     scenario = Scenario.load(scenario_file)
     targets, readable = names_of(scenario)
-    assert model_problems(scenario, targets=targets, readable=readable) == []
+    assert model_problems(scenario, {"cell": Known(targets, readable)}) == []
 
 
 def test_dose_gives_the_published_simulation(scenario_file: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_wrong_name_is_told_with_its_line(scenario_file: Path) -> None:
     scenario_file.write_text(scenario_file.read_text().replace("knock-out: CISInh", "knock-out: CIS_Inh"))
     scenario = Scenario.load(scenario_file)
     targets, readable = names_of(scenario)
-    (problem,) = model_problems(scenario, targets=targets, readable=readable)
+    (problem,) = model_problems(scenario, {"cell": Known(targets, readable)})
     assert "no parameter or species 'CIS_Inh'; did you mean 'CISInh'" in problem.text
     assert scenario.source is not None
     text = scenario_file.read_text()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scenarios import job
 from scenarios.build import build
-from scenarios.model_consistency import model_problems
+from scenarios.model_consistency import Known, model_problems
 from scenarios.problem import refusal
 from scenarios.scenario import Scenario
 from scenarios.template import STARTER
@@ -295,15 +295,15 @@ def test_names_that_the_model_lacks() -> None:
     )
     targets = dict.fromkeys(["L", "R", "C", "P", "kon", "koff", "ksyn", "kdeg", "kact", "kinact"], "")
     assert scenario.source is not None
-    found = refusal(model_problems(scenario, targets=targets, readable=["J_bind"]), scenario.source)
+    found = refusal(model_problems(scenario, {"cell": Known(targets, ["J_bind"])}), scenario.source)
     assert re.search(r"arms\[1\]\.changes\[0\]\.hold: the model has no parameter or species 'Lig'", str(found))
     assert re.search(r"readouts\.Q: the model has no 'Q'", str(found))
     scenario = read(TEXT)
-    assert model_problems(scenario, targets=targets, readable=[]) == []
+    assert model_problems(scenario, {"cell": Known(targets, [])}) == []
     del targets["ksyn"]
-    texts = [p.text for p in model_problems(scenario, targets=targets, readable=["ksyn"])]
+    texts = [p.text for p in model_problems(scenario, {"cell": Known(targets, ["ksyn"])})]
     assert any("'ksyn' is computed by the model (by a rule) and cannot be set" in text for text in texts)
-    texts = [p.text for p in model_problems(scenario, targets={**targets, "ksyn": "", "L": "uM"}, readable=[])]
+    texts = [p.text for p in model_problems(scenario, {"cell": Known({**targets, "ksyn": "", "L": "uM"}, [])})]
     assert texts == ["'nM', but the model states 'uM'; write 'uM' or leave it out."]
 
 

@@ -270,8 +270,6 @@ def test_what_cannot_settle_is_refused() -> None:
     twin = Twin({"rate": Constant({"k": ("1/h", 1.0)})})
     with pytest.raises(UnsupportedFeature, match="'rate' has no `equilibrate`"):
         settle(twin, start(twin, members=MEMBERS))
-    with pytest.raises(UnsupportedFeature, match="settle them without conduits"):
-        settle(fed_decay(), start(fed_decay(), members=MEMBERS))
 
 
 TIMES = st.integers(0, 20).map(float)
