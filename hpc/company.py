@@ -113,6 +113,11 @@ class Company:
                     self._about = pickle.loads(blocks["about"][:known].tobytes())
                 part, more = pickle.loads(blocks["call"][:call].tobytes())
                 self._play(part, more)
+                if (
+                    self._heard is None and (pending := stop.requested()) is not None
+                ):  # came while messages left no pause
+                    self._heard = pending
+                    stop.forget()
                 self.line.wire(0).send(Kind.REPORT, 0, ({}, {}, {}), facts={"signal": self._heard})
                 self._heard = None
             self._dismissed = True
