@@ -218,6 +218,19 @@ def test_event_that_is_touched_but_not_crossed_has_no_derivative() -> None:
         ("y = 1; a = 1; at (time > 1), priority = 1, fromTrigger = false: y = y + a; "
          "at (time > 1), priority = 1, fromTrigger = false: y = y + 1", "a", True),
         ("x' = 1; x = 1; y = 1; p = 1; q = 1; at (time > p && time > q): y = x", "p", False),
+        # rates that agree on a relation, but not their slopes, where the state stays on it
+        ("x' = -abs(x); x = 0", "x", False),
+        ("x' = max(x, 0) - x; x = 0", "x", False),
+        ("x' = abs(x - c); x = 1; c = 1", "c", False),
+        ("x' = 1 + abs(x); x = 0", "x", True),  # the state leaves it at once
+        # two relations of a rate that turn at once
+        ("x' = piecewise(1, time > p && time > q, 0); x = 0; p = 1; q = 1", "p", False),
+        ("x' = piecewise(1, time > p, 0)*piecewise(2, time > q, 1); x = 0; p = 1; q = 1", "q", False),
+        ("x' = piecewise(1, time > p, 0) + piecewise(2, time > q, 0); x = 0; p = 1; q = 1", "p", True),
+        # an event puts what moves on a relation
+        ("z' = 1; z = 0; x = 0; c = 0.5; at (z >= 1): z = c; at (z >= 0.5): x = x + 1", "c", False),
+        ("z = 0; x = 0; c = 0.5; at (time >= 1): z = c; x' = piecewise(1, z > 0.5, 2)", "c", False),
+        ("z' = 1; z = 0; x = 0; c = 0.5; at (z >= 1): z = c; at (z >= 0.7): x = x + time", "c", True),
     ],
 )  # fmt: skip
 def test_where_both_sides_of_a_tie_differ_there_is_no_derivative(text: str, wrt: str, fine: bool) -> None:

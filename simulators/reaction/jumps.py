@@ -29,6 +29,8 @@ _EARLIER = 1e-4
 """Share of a step within which the speed of a relation may not double or halve."""
 _CONTINUOUS = 1e-12
 """Relative difference up to which rates on both sides of a switch are the same."""
+_SAME = 1e-9
+"""Relative difference up to which two orders of turning lead to the same."""
 
 Rows = NDArray[np.int64]
 
@@ -103,14 +105,35 @@ class Jumps:
     ) -> Floats:
         """Let the columns `s` `[m, N, C]` (read and written) jump where switches turn; τ' of each `[m, K, C]`.
 
+        Relations that turn at once turn one after the other. A column that moves them apart turns one or the other first, as it
+        is taken to one side or to the other: where the two orders do not give the same, it has no derivative, and is NaN.
+
         Args:
             before, x: states `[m, S]` before algebraic ones were put in their places, and after.
             h: the steps `[m]`.
             was, now: switches before and after `[m, K]`.
         """
-        moments = np.zeros((len(x), was.shape[1], s.shape[2]))
+        turned = was != now
+        order, several = np.flatnonzero(turned.any(axis=0)), np.flatnonzero(turned.sum(axis=1) > 1)
+        back = s[several]
+        moments, _ = self._turn_in(order, before, x, p, t, h, was, now, s)
+        if len(several):
+            here = (a[several] for a in (before, x, p, t, h, was, now))
+            _, size = self._turn_in(order[::-1], *here, back)
+            found = s[several]
+            with np.errstate(invalid="ignore"):
+                apart = np.abs(found - back) > _SAME * (np.abs(found) + np.abs(back) + size)
+            s[several] = np.where(apart.any(axis=1)[:, None, :], np.nan, found)
+        return moments
+
+    def _turn_in(
+        self, order: NDArray[np.intp], before: Floats, x: Floats, p: Floats, t: Floats, h: Floats, was: Floats, now: Floats,
+        s: Floats,
+    ) -> tuple[Floats, Floats]:  # fmt: skip
+        """τ' of each switch, and the sizes of the jumps that the columns have made `[m, N, C]`."""
+        moments, size = np.zeros((len(x), was.shape[1], s.shape[2])), np.zeros_like(s)
         current, states = was.copy(), before.copy()
-        for q in np.flatnonzero((was != now).any(axis=0)):
+        for q in order:
             rows = np.flatnonzero(was[:, q] != now[:, q])
             here = (states[rows], p[rows], t[rows])
             v = self.velocities(*here, current[rows])
@@ -127,7 +150,8 @@ class Jumps:
                 jump[change == 0.0] = 0.0
                 jump[np.broadcast_to((found == 0.0)[:, None, :], jump.shape)] = 0.0
                 s[rows, : x.shape[1]] += jump
-        return moments
+                size[rows, : x.shape[1]] += np.abs(jump)
+        return moments, size
 
     def _moment(self, q: int, x: Floats, p: Floats, t: Floats, h: Floats, z: Floats, v: Floats, s: Floats) -> Floats:
         """τ' of a relation `[m, C]`: NaN where it is touched."""

@@ -148,7 +148,7 @@ class SensitiveCourse(Course):
         queue = SensitiveQueue(
             self.network, x, p, times, seed=seed, s=s, moved=self._moved, slopes=self._event_slopes,
             velocity=lambda m: self._velocity(members, m), settled=lambda m: self._settled(members, tangents, m),
-            relations=self._relations,
+            relations=self._relations, tied=lambda *event: self._tied_by(members, *event),
         )  # fmt: skip
         looks = np.linspace(times[0], times[-1], 1001)
         looks[-1] = np.inf
@@ -212,6 +212,11 @@ class SensitiveCourse(Course):
         x, p, t = members.x[rows], members.p[rows], members.t[rows]
         v = self._jumps.velocities(x, p, t, self._program.switches(x, p, t))
         return rows[self._ties.of(x, p, t, v, tangents.s[rows]).any(axis=1)]
+
+    def _tied_by(self, members: Members, m: int, event: int, s: Floats, moment: Floats) -> NDArray[np.bool_]:
+        v = self._velocity(members, m)[None]
+        x, p, t = members.x[m : m + 1], members.p[m : m + 1], members.t[m : m + 1]
+        return self._ties.after(event, x, p, t, v, s, moment)
 
     def _velocity(self, members: Members, m: int) -> Floats:
         x, p, t = members.x[m : m + 1], members.p[m : m + 1], members.t[m : m + 1]

@@ -68,15 +68,18 @@ class SensitiveQueue(EventQueue):
         velocity: see `Velocity`.
         settled: puts the columns of a member's algebraic states where their rules hold them.
         relations: for every event the relations that its trigger reads, as numbers of switches.
+        tied: member, event, its rows at the event's moment and the derivative of that → columns `[C]` that the event has put
+            on a relation whose sides lead to two futures.
     """
 
     def __init__(
         self, network: Network, x: Floats, p: Floats, output_times: Floats, *, seed: int, s: Floats, moved: Sequence[int],
         slopes: EventSlopes, velocity: Velocity, settled: Callable[[int], None], relations: Sequence[Sequence[int]],
+        tied: Callable[[int, int, Floats, Floats], NDArray[np.bool_]],
     ) -> None:  # fmt: skip
         super().__init__(network, x, p, output_times, seed=seed)
         self._network, self._s, self._slopes = network, s, slopes
-        self._velocity, self._settled, self._relations = velocity, settled, relations
+        self._velocity, self._settled, self._relations, self._tied = velocity, settled, relations, tied
         state = {name: i for i, name in enumerate(network.state_names)}
         constant = {network.constant_names[q]: len(state) + a for a, q in enumerate(moved)}
         self._rows = [[{**constant, **state}[a.target] for a in event.assignments] for event in network.events]
@@ -151,6 +154,7 @@ class SensitiveQueue(EventQueue):
         super()._execute(m, chosen, values)
         for row, slope in zip(rows, found, strict=True):
             moving[row] = slope
+        moving[:, self._tied(m, chosen.event, moving, moment)] = np.nan
         self._s[m] = moving
         if moment.any():
             self._s[m, :S] -= _times(self._velocity(m), moment)
