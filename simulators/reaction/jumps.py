@@ -118,12 +118,12 @@ class Jumps:
         back = s[several]
         moments, _ = self._turn_in(order, before, x, p, t, h, was, now, s)
         if len(several):
-            here = (a[several] for a in (before, x, p, t, h, was, now))
-            _, size = self._turn_in(order[::-1], *here, back)
+            i = several
+            _, size = self._turn_in(order[::-1], before[i], x[i], p[i], t[i], h[i], was[i], now[i], back)
             found = s[several]
             with np.errstate(invalid="ignore"):
                 apart = np.abs(found - back) > _SAME * (np.abs(found) + np.abs(back) + size)
-            s[several] = np.where(apart.any(axis=1)[:, None, :], np.nan, found)
+            s[several] = np.where(apart.any(axis=1, keepdims=True), np.nan, found)
         return moments
 
     def _turn_in(
