@@ -109,7 +109,5 @@ def _busy(changes: list[tuple[float, int]]) -> list[Event]:
         if found and found[-1]["ts"] == instant_us:
             found[-1]["args"] = {"busy": busy}
         else:
-            found.append(
-                {"name": "workers busy", "ph": "C", "ts": instant_us, "pid": 1, "tid": 1, "args": {"busy": busy}}
-            )
+            found.append({"name": "workers", "ph": "C", "ts": instant_us, "pid": 1, "tid": 1, "args": {"busy": busy}})
     return found

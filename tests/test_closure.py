@@ -60,20 +60,6 @@ def horizon(courses: MicroCourses, law: NeuralLaw) -> Horizon:
 
 
 @pytest.mark.slow
-def test_the_page_of_closures_runs(courses: MicroCourses, law: NeuralLaw, monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/closures.md, its Python for wrappers: with the law at hand, which takes its time."""
-    page = (Path(__file__).parents[1] / "docs" / "closures.md").read_text()
-    blocks = [block.partition("```")[0] for block in page.split("```python\n")[1:]]
-    monkeypatch.setattr(NeuralLaw, "fit", lambda lesson, seed: law)
-    patch = ReceptorPatch(affinities(), asked=[], snapshots=500)
-    names = {"patch": patch, "levels": exposures(np.arange(CELLS)), "times": TIMES.tolist()}
-    exec(blocks[1], names)
-    assert names["micro"].clock == "micro"
-    exec(blocks[0], names)
-    assert [port.name for port in names["patch"].outputs] == ["bound", "evaluations"]
-
-
-@pytest.mark.slow
 def test_the_law_beats_its_baselines_on_cells_that_it_has_not_seen(courses: MicroCourses, law: NeuralLaw) -> None:
     """Cells of their own, whose affinity no law is told; carried up to two hours from any correction."""
     lesson, unseen = courses.take(np.arange(120)), courses.take(np.arange(180, 240))

@@ -353,3 +353,19 @@ def test_names_with_spaces_and_quotes_stay_whole(
     stubbed.work_off()
     assert len(calls(tmp_path)) == 2
     assert all(f"run {odd / 'small.yaml'} --out {odd}/results/small.zarr" in line for line in calls(tmp_path))
+
+
+def test_an_environment_that_is_not_here_is_said_and_the_script_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script may be written on another machine than it runs on."""
+    monkeypatch.chdir(tmp_path)
+    small_scenario.write(tmp_path)
+    command = ["jobscript", "small.yaml", "--system", "slurm", "--nodes", "1", "--overwrite", "--venv"]
+    assert main([*command, "nope"]) == 0
+    assert "note: --venv nope is no virtual environment on this machine" in capsys.readouterr().err
+    assert str(tmp_path / "nope" / "bin" / "activate") in (tmp_path / "small.slurm.sh").read_text()
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "activate").touch()
+    assert main([*command, "venv"]) == 0
+    assert capsys.readouterr().err == ""

@@ -66,6 +66,12 @@ def write(
     program = Program(command, seeds, modules, _environment() if venv is None else venv.absolute())
     naming = Naming(_job_name(asked.name), queue, account, tuple(directives))
     made_by = shlex.join(["twin", *sys.argv[1:]]) if Path(sys.argv[0]).name == "twin" else f"twin jobscript {scenario}"
+    if venv is not None and not (venv / "bin" / "activate").is_file():
+        print(
+            f"note: --venv {venv} is no virtual environment on this machine (no bin/activate); the job ends at once where it runs "
+            "unless there is one at this path.",
+            file=sys.stderr,
+        )
     content = text(found, request, naming, program, script=script, made_by=made_by)
     if script.exists() and not overwrite:
         raise InputError(
