@@ -50,21 +50,28 @@ def answer(line: Line, simulators: Mapping[int, Simulator]) -> None:
     wire = line.wire(0)
     members = wire.kept
     while True:
+        ready, state = wire.expect(), None
+        if ready is not None and ready.kind == _STEP and not ready.groups[0]:  # made ready while rank 0 is at work
+            state = State.known(members[ready.about], ready.groups[1], float("nan"), ready.facts)
         asked = wire.receive()
         about = asked.about
         if about == NOBODY:
             return
         if asked.groups[0]:
             members[about] = asked.groups[0]["members"].copy()  # kept, and a part of a buffer would keep all of it
-        ticket = asked.ticket
+        same, numbers = members[about], asked.numbers
         try:
-            state, outputs = _answered(simulators[about], asked, members[about])
-            whose = SAME_MEMBERS if state.members is members[about] else {"members": state.members}
-            groups = (whose, state.arrays, outputs)
-            wire.send(_DONE, about, groups, numbers=(state.time,), facts=state.note, ticket=ticket)
+            if asked is ready and state is not None:
+                state, outputs = simulators[about].step(
+                    state.clocked(numbers[0]), asked.groups[2], t0=numbers[1], t1=numbers[2], sample=numbers[3:]
+                )
+            else:
+                state, outputs = _answered(simulators[about], asked, same)
+            whose = SAME_MEMBERS if state.members is same else {"members": state.members}
+            wire.send(_DONE, about, (whose, state.arrays, outputs), (state.time,), state.note, asked.ticket)
         except Exception as error:
             facts = {"type": type(error).__name__, "text": str(error), "traceback": traceback.format_exc()}
-            wire.send(Kind.FAILED, about, NOTHING, facts=facts, ticket=ticket)
+            wire.send(Kind.FAILED, about, NOTHING, facts=facts, ticket=asked.ticket)
 
 
 def _answered(simulator: Simulator, asked: Message, members: NDArray[np.int64]) -> tuple[State, Values]:

@@ -39,7 +39,7 @@ from twin.signal import Signal
 from twin.simulator import Follower, Simulator, State, Values
 
 Answer = Callable[[], tuple[State, Values]]
-_STEP, _FAILED = int(Kind.STEP), int(Kind.FAILED)  # every microsecond counts in a step
+_STEP, _DONE = int(Kind.STEP), int(Kind.DONE)  # every microsecond counts in a step
 
 
 @contextmanager
@@ -147,10 +147,15 @@ class RemoteSimulator(Wrapper):
         members, desk = state.members, self._desk
         known = members is self._told
         if self._only is not None:
-            whose = SAME_MEMBERS if known else {"members": members}
-            ticket = desk.send(self._only, kind, self._number, (whose, state.arrays, values), numbers, facts)
+            groups = (SAME_MEMBERS if known else {"members": members}, state.arrays, values)
+            line, wire = desk.line, desk.wires[self._only]
+            line.ticket = ticket = line.ticket + 1
+            wire.send(kind, self._number, groups, numbers, facts, ticket)
+            ready = wire.expect()
             self._told = members
-            return partial(self._alone, ticket, members)
+            # while the other rank is at work
+            made = None if ready is None or ready.kind != _DONE else _state(ready, members)
+            return partial(self._alone, ticket, members, ready, made)
         shares = self._shares(len(members))
         tickets: list[int] = []
         for rank, rows in zip(self._ranks, shares, strict=False):
@@ -172,11 +177,15 @@ class RemoteSimulator(Wrapper):
 
         return wait
 
-    def _alone(self, ticket: int, members: NDArray[np.int64]) -> tuple[State, Values]:
-        """The answer of the one rank."""
+    def _alone(
+        self, ticket: int, members: NDArray[np.int64], ready: Message | None, made: State | None
+    ) -> tuple[State, Values]:
+        """The answer of the one rank; `made` is the state of the answer that was made ready."""
         assert self._only is not None
         reply = self._desk.collect(self._only, ticket)
-        if reply.kind == _FAILED:
+        if reply is ready and made is not None:
+            return made.clocked(reply.numbers[0]), reply.groups[2]
+        if reply.kind == Kind.FAILED:
             raise _error(self._name, self._only, reply.facts)
         return _state(reply, members), reply.groups[2]
 
@@ -224,15 +233,15 @@ class _Desk:
     """Takes requests of all remote simulators and keeps answers until they are asked for."""
 
     def __init__(self, line: Line) -> None:
-        self._line = line
-        self._wires = {rank: line.wire(rank) for rank in range(1, line.size)}
+        self.line = line
+        self.wires = {rank: line.wire(rank) for rank in range(1, line.size)}
         self._there: dict[int, Message] = {}
 
     def send(
         self, rank: int, kind: int, about: int, groups: Groups, numbers: Sequence[float], facts: Mapping[str, Any]
     ) -> int:
         """Send a request; returns its ticket."""
-        wire, line = self._wires[rank], self._line
+        wire, line = self.wires[rank], self.line
         line.ticket += 1
         wire.send(kind, about, groups, numbers, facts, line.ticket)
         wire.expect()
@@ -240,16 +249,20 @@ class _Desk:
 
     def collect(self, rank: int, ticket: int) -> Message:
         """The answer to a request, from the rank that got it."""
-        if ticket in self._there:
+        if self._there and ticket in self._there:
             return self._there.pop(ticket)
-        while (reply := self._wires[rank].receive()).ticket != ticket:
+        while True:
+            reply = self.wires[rank].receive()
+            if reply.ticket == ticket:
+                return reply
             self._there[reply.ticket] = reply
-        return reply
 
 
 def _state(reply: Message, members: NDArray[np.int64]) -> State:
     whose, arrays, _ = reply.groups
-    return State.known(whose["members"] if whose else members, arrays, reply.numbers[0], reply.facts)
+    return State.known(
+        whose["members"] if whose else members, arrays, reply.numbers[0] if reply.numbers else float("nan"), reply.facts
+    )
 
 
 def _joined_states(states: Sequence[State], members: NDArray[np.int64]) -> State:

@@ -21,6 +21,7 @@ Buffer = NDArray[np.uint8]
 Group = Mapping[str, Array]
 Groups = tuple[Group, Group, Group]
 Spec = tuple[str, str, Sequence[int]]  # name, dtype, shape
+Place = tuple[Array | None, np.dtype[Any], tuple[int, ...]]  # in a buffer; None: a large array, which follows
 _ALIGNMENT = 16
 _LARGE = 32_768  # bytes of an array: from here on a message of its own costs less than a copy on both sides
 
@@ -56,6 +57,7 @@ class Form:
 
     Attributes:
         number: by which the other end knows it; 0: it does not.
+        said: its facts to the last bit and type.
         head: number, ticket and numbers, as a struct.
         total: bytes of a message without its large arrays; `bytes` with them.
         dtypes, shapes: of all arrays.
@@ -69,7 +71,7 @@ class Form:
         self, kind: int, about: int, facts: Mapping[str, Any], groups: Sequence[Sequence[Spec]], count: int
     ) -> None:
         self.number, self.kind, self.about, self.count = 0, kind, about, count
-        self.facts, self._said = dict(facts), _said(facts)
+        self.facts, self.said = dict(facts), _said(facts)
         self.head = struct.Struct(f"<qq{count}d")
         self._names = [[name for name, _, _ in group] for group in groups]
         self._edges = (len(self._names[0]), len(self._names[0]) + len(self._names[1]))
@@ -112,25 +114,21 @@ class Form:
         groups = [[(name, *next(specs)) for name in names] for names in self._names]
         return json.dumps([self.number, self.kind, self.about, self.facts, groups, self.count]).encode()
 
-    def fits(self, facts: Mapping[str, Any], groups: Groups, count: int) -> list[Array] | None:
-        """The arrays in their order, if a message with these contents has this form."""
-        if count != self.count or ((facts or self.facts) and _said(facts) != self._said):
-            return None
-        arrays: list[Array] = []
-        for group, names in zip(groups, self._names):  # noqa: B905 (three)
-            if group or names:
-                if [*group] != names:
-                    return None
-                arrays += group.values()
-        for array, dtype, shape in zip(arrays, self.dtypes, self.shapes):  # noqa: B905 (as many as names; every µs counts)
-            if array.shape != shape or array.dtype != dtype:
-                return None
-        return arrays
+    def says(self, facts: Mapping[str, Any], count: int) -> bool:
+        """Whether a message with these facts and so many numbers may have this form."""
+        return count == self.count and (not (facts or self.facts) or _said(facts) == self.said)
 
     def views(self, buffer: Buffer) -> list[Array]:
         """The places in a buffer of all arrays but the large ones."""
         places = zip(self.dtypes, self.shapes, self.starts, strict=True)
         return [np.ndarray(shape, dtype, buffer, start) for dtype, shape, start in places if start >= 0]
+
+    def places(self, buffer: Buffer) -> list[tuple[list[str], list[Place]]]:
+        """The places in a buffer of all arrays, group by group with their names."""
+        views = iter(self.views(buffer))
+        rest = zip(self.dtypes, self.shapes, self.starts, strict=True)
+        found = iter([(next(views) if start >= 0 else None, dtype, shape) for dtype, shape, start in rest])
+        return [(names, [next(found) for _ in names]) for names in self._names]
 
     def message(self, arrays: Sequence[Array]) -> Message:
         """A message of these arrays, without ticket and numbers."""
@@ -142,6 +140,23 @@ class Form:
             dict(zip(third, arrays[two:])) if third else {},  # noqa: B905
         )
         return Message(self.kind, self.about, groups, {**self.facts}, 0, ())
+
+
+def copied(groups: Groups, places: Sequence[tuple[list[str], list[Place]]]) -> list[Array] | None:
+    """Copy arrays to their places; the large ones, or None where names, their order, a dtype or a shape differs."""
+    large: list[Array] = []
+    for group, (names, own) in zip(groups, places):  # noqa: B905 (three; every microsecond counts)
+        if group or names:
+            if [*group] != names:
+                return None
+            for array, (view, dtype, shape) in zip(group.values(), own):  # noqa: B905 (as many as names)
+                if array.shape != shape or array.dtype != dtype:
+                    return None
+                if view is None:
+                    large.append(array)
+                else:
+                    view[...] = array
+    return large
 
 
 def _said(facts: Mapping[str, Any]) -> str:

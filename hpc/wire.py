@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hpc import stop
-from hpc.form import Array, Buffer, Form, Groups, Message
+from hpc.form import Array, Buffer, Form, Groups, Message, Place, copied
 
 _TAG = 7471
 _HEAD = struct.Struct("<qq")
@@ -56,7 +56,7 @@ class Wire:
         self.received: Form | None = None
         self.kept: dict[int, Array] = {}
         self._lanes: dict[tuple[int, int], _Lane] = {}  # by kind and what it is about: that of the latest message
-        self._told: dict[bytes, _Lane] = {}
+        self._told: dict[tuple[bytes, str], _Lane] = {}
         self._known: dict[int, Form] = {}
         self._leaving: list[tuple[Any, Array]] = []
         self._incoming: list[_Slot] = []
@@ -79,37 +79,30 @@ class Wire:
         Raises:
             TypeError: an array of objects or records.
         """
-        lane, arrays = self._lanes.get((kind, about)), None
-        if lane is not None:
+        lane = self._lanes.get((kind, about))
+        if lane is not None and lane.form.says(facts, len(numbers)):
+            slot = lane.slot
+            if not slot.test():
+                slot = lane.slot = self._outgoing(lane)
             try:
-                arrays = lane.form.fits(facts, groups, len(numbers))
+                large = copied(groups, slot.places)
             except AttributeError:  # a list, or a number: told as arrays below
-                arrays = None
-        if lane is None or arrays is None:
-            first, second, third = ({name: np.asarray(array) for name, array in group.items()} for group in groups)
-            groups = first, second, third
-            lane = self._agreed(kind, about, facts, groups, len(numbers))
-            arrays = [array for group in groups for array in group.values()]
-        form = self.sent = lane.form
-        slot = lane.slot
-        if slot is None or not slot.test():
-            slot = lane.slot = self._outgoing(lane)
-        form.head.pack_into(slot.block, 0, form.number, ticket, *numbers)
-        if form.large:
-            large = [np.ascontiguousarray(arrays[i]) for i in form.large]
-            arrays = [array for array, start in zip(arrays, form.starts, strict=True) if start >= 0]
-        else:
-            large = ()
-        for view, array in zip(slot.views, arrays):  # noqa: B905 (as many; every µs counts)
-            view[...] = array
-        slot.start()
-        for array in large:
-            self._leave(array.reshape(-1).view(np.uint8))
+                large = None
+            if large is not None:
+                form = self.sent = lane.form
+                form.head.pack_into(slot.block, 0, form.number, ticket, *numbers)
+                slot.start()
+                for array in large:
+                    self._leave(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+                return
+        first, second, third = ({name: np.asarray(array) for name, array in group.items()} for group in groups)
+        self._agree(kind, about, facts, (first, second, third), len(numbers))
+        self.send(kind, about, (first, second, third), numbers, facts, ticket)
 
-    def expect(self) -> None:
-        """Something will come: be ready for it."""
+    def expect(self) -> Message | None:
+        """Something will come: be ready for it. Returns the message that will come if it has the form of the latest one."""
         if self._posted is not None:
-            return
+            return None
         for slot in self._incoming:
             if slot.free():
                 break
@@ -123,6 +116,7 @@ class Wire:
         self._posted = slot
         if self.received is not None:
             slot.open(self.received)
+        return slot.message
 
     def receive(self) -> Message:
         """The next message. Its arrays are the reader's as long as the reader wants them.
@@ -130,7 +124,8 @@ class Wire:
         Raises:
             Stopped: a signal came while nothing did.
         """
-        self.expect()
+        if self._posted is None:
+            self.expect()
         slot, form = self._posted, self.received
         assert slot is not None
         if not slot.test():
@@ -138,10 +133,10 @@ class Wire:
         self._posted = None
         message, slot.message = slot.message, None
         if form is not None:
-            number, ticket, *numbers = form.head.unpack_from(slot.block)
-            if number == form.number:
+            head = form.head.unpack_from(slot.block)
+            if head[0] == form.number:
                 message = message or form.message(self._arrays(slot, form))
-                message.ticket, message.numbers = ticket, tuple(numbers)
+                message.ticket, message.numbers = head[1], head[2:]
                 return message
         message = None
         number, length = _HEAD.unpack_from(slot.block)
@@ -153,8 +148,8 @@ class Wire:
         form = self.received = self._known[number]
         slot.open(form)
         message, slot.message = slot.message or form.message(self._arrays(slot, form)), None
-        _, message.ticket, *numbers = form.head.unpack_from(slot.block)
-        message.numbers = tuple(numbers)
+        head = form.head.unpack_from(slot.block)
+        message.ticket, message.numbers = head[1], head[2:]
         return message
 
     def flush(self) -> None:
@@ -173,10 +168,10 @@ class Wire:
             self._posted.request.Wait()
             self._posted = None
 
-    def _agreed(self, kind: int, about: int, facts: Mapping[str, Any], groups: Groups, count: int) -> _Lane:
-        """The lane of these contents; the other end is told of its form if it does not know it."""
+    def _agree(self, kind: int, about: int, facts: Mapping[str, Any], groups: Groups, count: int) -> None:
+        """Use the form of these contents from now on; the other end is told of it if it does not know it."""
         form = Form.of(kind, about, facts, groups, count)
-        key = form.text()
+        key = (form.text(), form.said)  # numbers of numpy read like Python's, and are said otherwise
         lane = self._told.get(key)
         if lane is None:
             form.number = len(self._told) + 1
@@ -191,8 +186,8 @@ class Wire:
             self._leave(np.frombuffer(_HEAD.pack(_FORM, len(text)), dtype=np.uint8))
             self._leave(text)
             lane = self._told[key] = _Lane(form)
+            lane.slot = self._outgoing(lane)
         self._lanes[kind, about] = lane
-        return lane
 
     def _outgoing(self, lane: _Lane) -> _Slot:
         """A buffer whose last message has left."""
@@ -200,7 +195,7 @@ class Wire:
             if slot.test():
                 return slot
         slot = _Slot(lane.form.total)
-        slot.views = lane.form.views(slot.buffer)
+        slot.places = lane.form.places(slot.buffer)
         slot.serve(self._communicator.Send_init([slot.buffer, self._mpi.BYTE], self._rank, _TAG))
         lane.slots.append(slot)
         return slot
@@ -254,7 +249,7 @@ class _Lane:
     def __init__(self, form: Form) -> None:
         self.form = form
         self.slots: list[_Slot] = []
-        self.slot: _Slot | None = None
+        self.slot: _Slot
 
 
 class _Slot:
@@ -267,7 +262,8 @@ class _Slot:
         self.request: Any = None
         self.start: Callable[[], None]
         self.test: Callable[[], bool]
-        self.views: list[Array] = []
+        self.views: list[Array] = []  # what is read from here
+        self.places: list[tuple[list[str], list[Place]]] = []  # where what is sent from here goes
         self.message: Message | None = None  # made ready, where all of it lies here
         self._form: Form | None = None
         self._plain = False
@@ -276,20 +272,21 @@ class _Slot:
     def serve(self, request: Any) -> None:
         """Be the buffer of a persistent request."""
         self.request, self.start, self.test = request, request.Start, request.Test
+        self._alone = self._held()
 
     def open(self, form: Form) -> None:
         """Make ready for a message of this form."""
         if form is not self._form:
             self._form, self.views = form, form.views(self.buffer)
             self._plain = not form.large and all(view.nbytes > self.least for view in self.views)
-        self.message = None
-        self._alone = self._held()
+            self.message = None
+            self._alone = self._held()
         if self._plain:
             self.message = form.message(self.views)
 
     def free(self) -> bool:
         """Whether nobody holds any of what was lent: counted references are as before. Views of views count as the buffer's."""
-        return self._form is None or self._held() == self._alone
+        return self._held() == self._alone
 
     def _held(self) -> int:
         return getrefcount(self.buffer) + sum(map(getrefcount, self.views))

@@ -114,7 +114,10 @@ class Changing(Waiting):
         size = (3, 700, 9000)[k % 3]  # less than a buffer's first size, more, and what travels by itself
         arrays = {"n": n, f"a{k % 5}": np.repeat(n[:, None], size, axis=1).astype((float, np.float32)[k % 2])}
         heard = {"heard": inputs["u"][:, None]} if "u" in inputs else {}
-        return State(state.members, arrays, t1, {"k": k // 7}), {"done": n[:, None], **heard}
+        return State(state.members, arrays, t1, {"k": k // 7, "half": np.float64(0.5) if k % 2 else 0.5}), {
+            "done": n[:, None],
+            **heard,
+        }
 
 
 def kept(placement: Placement) -> None:

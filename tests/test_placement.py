@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mpi_launch import ROOT, needs_mpiexec
 
 from hpc.errors import PlacementError
-from hpc.form import Form
+from hpc.form import Form, copied
 from hpc.placement import Placement
 
 JOB = str(ROOT / "tests" / "remote_job.py")
@@ -101,13 +101,11 @@ def test_a_message_gives_back_what_was_packed(specs: dict[str, tuple[type, tuple
     facts = {"seed": seed, "name": "é|", "share": 0.1, "none": None, "yes": True, "nan": float("nan")}
     groups = ({}, arrays, {"other": np.arange(3)})
     form = Form.of(3, 7, facts, groups, 2)
-    sent = form.fits(facts, groups, 2)
-    assert sent is not None
     other = Form.read(form.text())
     assert (other.kind, other.about, other.total, repr(other.facts)) == (3, 7, form.total, repr(facts))
     buffer = np.empty(form.total, dtype=np.uint8)
-    for view, array in zip(form.views(buffer), sent, strict=True):
-        view[...] = array
+    assert form.says(facts, 2)
+    assert copied(groups, form.places(buffer)) == []
     found = other.message(other.views(buffer)).groups
     assert [list(group) for group in found] == [list(group) for group in groups]
     for name, array in arrays.items():
@@ -119,10 +117,12 @@ def test_a_form_fits_nothing_that_differs_in_a_bit() -> None:
     """What fits is sent as raw bytes: names, their order, dtypes, shapes, how many numbers, and facts to type and sign."""
     groups = ({"a": np.zeros(3), "b": np.zeros(3, dtype=np.int64)}, {}, {})
     form = Form.of(1, 0, {"n": 0.0}, groups, 1)
-    assert form.fits({"n": 0.0}, groups, 1) is not None
+    places = form.places(np.empty(form.total, dtype=np.uint8))
+    assert form.says({"n": 0.0}, 1)
+    assert not form.says({"n": 0.0}, 2)
     for facts in ({"n": -0.0}, {"n": 0}, {"n": False}, {}, {"n": 0.0, "m": 1}):
-        assert form.fits(facts, groups, 1) is None
-    assert form.fits({"n": 0.0}, groups, 2) is None
+        assert not form.says(facts, 1)
+    assert copied(groups, places) == []
     for other in (
         {"b": groups[0]["b"], "a": groups[0]["a"]},
         {"a": groups[0]["a"]},
@@ -130,7 +130,21 @@ def test_a_form_fits_nothing_that_differs_in_a_bit() -> None:
         {"a": np.zeros((3, 1)), "b": groups[0]["b"]},
         {"a": np.zeros(3, dtype=">f8"), "b": groups[0]["b"]},
     ):
-        assert form.fits({"n": 0.0}, (other, {}, {}), 1) is None
-    assert form.fits({"n": 0.0}, ({}, groups[0], {}), 1) is None
+        assert copied((other, {}, {}), places) is None
+    assert copied(({}, groups[0], {}), places) is None
+
+
+def test_large_arrays_are_not_copied() -> None:
+    large, small = np.zeros(5000), np.arange(3.0)
+    groups = ({}, {"large": large, "small": small}, {})
+    form = Form.of(1, 0, {}, groups, 0)
+    assert form.total < 100 < 40_000 < form.bytes
+    buffer = np.empty(form.total, dtype=np.uint8)
+    (found,) = copied(groups, form.places(buffer)) or [None]
+    assert found is large
+    np.testing.assert_array_equal(form.views(buffer)[0], small)
+
+
+def test_what_is_no_plain_number_has_no_form() -> None:
     with pytest.raises(TypeError, match="array 'a' of object cannot go to another rank"):
         Form.of(1, 0, {}, ({"a": np.array([None])}, {}, {}), 0)

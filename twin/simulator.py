@@ -61,6 +61,11 @@ class State:
         content["members"], content["arrays"], content["time"], content["note"] = members, arrays, time, note
         return state
 
+    def clocked(self, time: float) -> State:
+        """Itself, with its clock set: for a state that was made ready before its time was known, and that nobody has seen yet."""
+        self.__dict__["time"] = time
+        return self
+
     def take(self, rows: NDArray[np.int64]) -> State:
         """The state of some members, by position in this chunk."""
         return replace(self, members=self.members[rows], arrays={name: a[rows] for name, a in self.arrays.items()})
