@@ -33,6 +33,8 @@ cell:
   units: {{L: nM, ksyn: nM/min, koff: 1/min}}   # of the model's names; a name that is not listed is a plain number
   equilibrate: true           # cells settle before the start
 
+# coupling:                   # other models that exchange values with the cell within a run: docs/scenario.md
+
 cell_lines:                   # parameter values that make a line; leave the key out for one line as the model has it
   wild type: {{ksyn: 0.1 nM/min}}
   half the receptor: {{ksyn: 0.05 nM/min}}
