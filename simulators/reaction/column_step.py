@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from simulators.reaction import collocation
-from simulators.reaction.columns import advance, gather, mix, total, wrong
+from simulators.reaction.columns import advance, gather, greatest, mix, total, wrong
 from simulators.reaction.lanes import LANES, execute_lane
 from simulators.reaction.rodas5p_tableau import DENSE, STAGES, A, C
 from simulators.reaction.sensitive_program import Columns
@@ -38,23 +38,20 @@ def judge(
         given: as `Tangents.scale`. scale: for its own use.
     """
     first, error = column * (2 * S + moved), (column * STAGES + last * width) * S
+    end, been = rows.ctypes.data + first * 8, peak.ctypes.data + column * S * 8
+    greatest(width, scale[1].ctypes.data, end, been, S)
     for c in range(width):
-        scale[0, c], scale[1, c], scale[2, c] = given[column + c], 0.0, 0.0
-        if scale[0, c] == 0.0:
-            found = 0.0
-            for q in range(S):
-                found = max(found, peak[column * S + q * width + c], abs(rows[first + q * width + c]))
-            scale[0, c], scale[1, c] = 1.0, _OWN * found
+        known, scale[2, c] = given[column + c], 0.0
+        scale[0, c], scale[1, c] = (known, 0.0) if known > 0.0 else (1.0, _OWN * scale[1, c])
     wrong(
-        width, scale[2].ctypes.data, stages.ctypes.data + error * 8, rows.ctypes.data + first * 8,
-        peak.ctypes.data + column * S * 8, floor.ctypes.data, scale[0].ctypes.data, scale[1].ctypes.data, rtol, S,
+        width, scale[2].ctypes.data, stages.ctypes.data + error * 8, end, been, floor.ctypes.data, scale[0].ctypes.data,
+        scale[1].ctypes.data, rtol, S,
     )  # fmt: skip
     worst = 0.0
     for c in range(width):
-        found = np.sqrt(scale[2, c] / max(S, 1))
-        if not found <= worst:  # also where it is not a number
-            worst = found
-    return worst
+        if not scale[2, c] <= worst:  # also where it is not a number
+            worst = scale[2, c]
+    return np.sqrt(worst / max(S, 1))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -131,16 +128,18 @@ def look(columns: Columns, collocated: bool, S: int, rows: Any, stages: Any, wei
     if collocated:
         count = collocation.STAGES + 1
         for j in range(count):
-            weights[j] = 1.0 if j == count - 1 else 0.0
-            if share < 1.0:
-                weights[j] = 0.0
-                for power in range(count - 1, -1, -1):
-                    weights[j] = weights[j] * share + collocation.POLYNOMIAL[power, j]
+            weights[j] = 0.0
+            for power in range(count - 1, -1, -1):
+                weights[j] = weights[j] * share + collocation.POLYNOMIAL[power, j]
     column, moved = 0, len(columns.moved)
     for tile in range(len(columns.widths)):
         width = columns.widths[tile]
         u = rows.ctypes.data + column * (2 * S + moved) * 8
-        total(width, u, stages.ctypes.data + column * STAGES * S * 8, S * width * 8, weights.ctypes.data, count, S)
+        k, size = stages.ctypes.data + column * STAGES * S * 8, S * width * 8
+        if collocated and share >= 1.0:
+            total(width, u, k + (count - 1) * size, 0, ONES.ctypes.data, 1, S)
+        else:
+            total(width, u, k, size, weights.ctypes.data, count, S)
         if not collocated:
             total(width, u, u, (S + moved) * width * 8, ONES.ctypes.data, 2, S)
         column += width

@@ -10,25 +10,18 @@ Every argument that is not said to be something else is an address; numbers in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from simulators.reaction.column_vector import DOUBLE, FOUR, NARROW, VECTOR, WIDE, Writer, operation
 from simulators.reaction.lanes import LANES
 
 WIDTHS: Final = (56, 52, 48, 40, 32, 28, 24, 16, 8, 4)
-_FOUR: Final = 4
-"""Numbers in one register of the CPU (AVX2)."""
-
-_WIDE, _NARROW, _DOUBLE = ir.IntType(64), ir.IntType(32), ir.DoubleType()
-_VECTOR = ir.VectorType(_DOUBLE, _FOUR)
 
 
 def tiles(count: int) -> NDArray[np.int64]:
@@ -42,92 +35,7 @@ def tiles(count: int) -> NDArray[np.int64]:
     return np.array(found, dtype=np.int64)
 
 
-class _Writer:
-    """LLVM instructions over rows of some width, each of which is several registers of the CPU."""
-
-    def __init__(self, builder: Any, width: int) -> None:
-        self.b, self.parts = builder, range(width // _FOUR)
-
-    def whole(self, value: int) -> Any:
-        return ir.Constant(_WIDE, value)
-
-    def at(self, base: Any, row: Any, pitch: Any) -> Any:
-        """The address of a row, or a number, that lies so many bytes apart from the next one."""
-        return self.b.add(base, self.b.mul(row, self.whole(pitch) if isinstance(pitch, int) else pitch))
-
-    def _pointer(self, address: Any, part: int) -> Any:
-        return self.b.inttoptr(self.b.add(address, self.whole(part * _FOUR * 8)), _VECTOR.as_pointer())
-
-    def row(self, address: Any) -> list[Any]:
-        found = [self.b.load(self._pointer(address, part)) for part in self.parts]
-        for value in found:
-            value.align = 8
-        return found
-
-    def store(self, row: Sequence[Any], address: Any) -> None:
-        for part, value in zip(self.parts, row, strict=True):
-            self.b.store(value, self._pointer(address, part)).align = 8
-
-    def number(self, address: Any, kind: Any) -> Any:
-        return self.b.load(self.b.inttoptr(address, kind.as_pointer()))
-
-    def index(self, address: Any) -> Any:
-        return self.b.sext(self.number(address, _NARROW), _WIDE)
-
-    def splat(self, value: Any) -> Any:
-        nothing = ir.Constant(_VECTOR, ir.Undefined)
-        single = self.b.insert_element(nothing, value, ir.Constant(_NARROW, 0))
-        return self.b.shuffle_vector(single, nothing, ir.Constant(ir.VectorType(_NARROW, _FOUR), [0] * _FOUR))
-
-    def each(self, what: Callable[..., Any], *rows: Sequence[Any]) -> list[Any]:
-        return [what(*values) for values in zip(*rows, strict=True)]
-
-    def same(self, value: Any) -> list[Any]:
-        return [value] * len(self.parts)
-
-    def zeros(self) -> list[Any]:
-        return self.same(ir.Constant(_VECTOR, [0.0] * _FOUR))
-
-    def _call(self, name: str, *values: Any) -> Any:
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * len(values))
-        return self.b.call(self.b.module.declare_intrinsic(f"llvm.{name}.v{_FOUR}f64", fnty=kind), values)
-
-    def fma(self, a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> list[Any]:
-        return self.each(lambda *values: self._call("fmuladd", *values), a, b, c)
-
-    def size(self, row: Sequence[Any]) -> list[Any]:
-        return self.each(lambda value: self._call("fabs", value), row)
-
-    def greater(self, a: Sequence[Any], b: Sequence[Any]) -> list[Any]:
-        return self.each(lambda x, y: self.b.select(self.b.fcmp_ordered(">", x, y), x, y), a, b)
-
-    def room(self) -> list[Any]:
-        """Where a row is kept that a loop changes."""
-        return [cgutils.alloca_once(self.b, _VECTOR) for _ in self.parts]
-
-    def keep(self, row: Sequence[Any], room: Sequence[Any]) -> None:
-        for value, place in zip(row, room, strict=True):
-            self.b.store(value, place)
-
-    def kept(self, room: Sequence[Any]) -> list[Any]:
-        return [self.b.load(place) for place in room]
-
-
-def _operation(width: int, kinds: str, build: Callable[..., None]) -> Any:
-    """An intrinsic whose arguments are integers (i) or doubles (d), and whose instructions `build` writes."""
-    signature = types.void(*(types.int64 if kind == "i" else types.float64 for kind in kinds))
-    names = ", ".join(f"a{i}" for i in range(len(kinds)))
-
-    def generate(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        build(_Writer(builder, width), *given)
-        return context.get_dummy_value()
-
-    scope: dict[str, Any] = {"found": (signature, generate)}
-    exec(f"def operation(typing, {names}): return found", scope)  # intrinsics need a fixed list of arguments
-    return intrinsic(scope["operation"])
-
-
-def _write_mix(w: _Writer, pitch: Any, u: Any, c: Any, s: Any, k: Any, stride: Any, a: Any, b: Any, n: Any, rows: Any):
+def _write_mix(w: Writer, pitch: Any, u: Any, c: Any, s: Any, k: Any, stride: Any, a: Any, b: Any, n: Any, rows: Any):
     one, other = w.room(), w.room()
     with cgutils.for_range(w.b, rows) as row:
         w.keep(w.row(w.at(s, row.index, pitch)), one)
@@ -136,43 +44,43 @@ def _write_mix(w: _Writer, pitch: Any, u: Any, c: Any, s: Any, k: Any, stride: A
         with cgutils.for_range(w.b, n) as stage:
             vector = w.row(w.at(first, stage.index, stride))
             for total, weights in ((one, a), (other, b)):
-                weight = w.splat(w.number(w.at(weights, stage.index, 8), _DOUBLE))
+                weight = w.splat(w.number(w.at(weights, stage.index, 8), DOUBLE))
                 w.keep(w.fma(w.same(weight), vector, w.kept(total)), total)
         w.store(w.kept(one), w.at(u, row.index, pitch))
         w.store(w.kept(other), w.at(c, row.index, pitch))
 
 
-def _write_total(w: _Writer, pitch: Any, out: Any, k: Any, stride: Any, weights: Any, n: Any, rows: Any) -> None:
+def _write_total(w: Writer, pitch: Any, out: Any, k: Any, stride: Any, weights: Any, n: Any, rows: Any) -> None:
     total = w.room()
     with cgutils.for_range(w.b, rows) as row:
         first = w.at(k, row.index, pitch)
-        w.keep(w.each(w.b.fmul, w.same(w.splat(w.number(weights, _DOUBLE))), w.row(first)), total)
+        w.keep(w.each(w.b.fmul, w.same(w.splat(w.number(weights, DOUBLE))), w.row(first)), total)
         with cgutils.for_range_slice(w.b, w.whole(1), n, w.whole(1)) as (i, _):
-            weight = w.splat(w.number(w.at(weights, i, 8), _DOUBLE))
+            weight = w.splat(w.number(w.at(weights, i, 8), DOUBLE))
             w.keep(w.fma(w.same(weight), w.row(w.at(first, i, stride)), w.kept(total)), total)
         w.store(w.kept(total), w.at(out, row.index, pitch))
 
 
 def _write_gather(
-    w: _Writer, out: Any, start: Any, scalars: Any, vectors: Any, table: Any, rows: Any, terms: Any, scales: Any
+    w: Writer, out: Any, start: Any, scalars: Any, vectors: Any, table: Any, rows: Any, terms: Any, scales: Any
 ) -> None:
-    total, pitch = w.room(), len(w.parts) * _FOUR * 8
+    total, pitch = w.room(), len(w.parts) * FOUR * 8
     with cgutils.for_range(w.b, rows) as row:
         entry = w.at(table, row.index, 32)
-        target, first, end, scale = (w.number(w.b.add(entry, w.whole(8 * i)), _WIDE) for i in range(4))
+        target, first, end, scale = (w.number(w.b.add(entry, w.whole(8 * i)), WIDE) for i in range(4))
         w.keep(w.row(w.at(start, target, pitch)), total)
         with cgutils.for_range_slice(w.b, first, end, w.whole(1)) as (k, _):
-            scalar = w.splat(w.number(w.at(scalars, k, 8), _DOUBLE))
+            scalar = w.splat(w.number(w.at(scalars, k, 8), DOUBLE))
             vector = w.row(w.at(vectors, w.index(w.at(terms, k, 4)), pitch))
             w.keep(w.fma(w.same(scalar), vector, w.kept(total)), total)
         with cgutils.if_likely(w.b, w.b.icmp_signed(">=", scale, w.whole(0))):
-            factor = w.splat(w.number(w.at(scales, scale, 8), _DOUBLE))
+            factor = w.splat(w.number(w.at(scales, scale, 8), DOUBLE))
             w.keep(w.each(w.b.fmul, w.kept(total), w.same(factor)), total)
         w.store(w.kept(total), w.at(out, target, pitch))
 
 
 def _write_wrong(
-    w: _Writer, pitch: Any, out: Any, error: Any, end: Any, peak: Any, floor: Any, scale: Any, more: Any, rtol: Any, rows: Any,
+    w: Writer, pitch: Any, out: Any, error: Any, end: Any, peak: Any, floor: Any, scale: Any, more: Any, rtol: Any, rows: Any,
 ) -> None:  # fmt: skip
     total = w.room()
     w.keep(w.zeros(), total)
@@ -180,7 +88,7 @@ def _write_wrong(
     with cgutils.for_range(w.b, rows) as row:
         e = w.row(w.at(error, row.index, pitch))
         size = w.greater(w.size(w.row(w.at(end, row.index, pitch))), w.row(w.at(peak, row.index, pitch)))
-        allowed = w.each(w.b.fmul, w.same(w.splat(w.number(w.at(floor, row.index, 8), _DOUBLE))), scaled)
+        allowed = w.each(w.b.fmul, w.same(w.splat(w.number(w.at(floor, row.index, 8), DOUBLE))), scaled)
         allowed = w.fma(relative, w.each(w.b.fadd, size, own), allowed)
         # 0/0 where a column is nothing altogether
         still = w.each(lambda value, zero: w.b.fcmp_ordered("==", value, zero), e, w.zeros())
@@ -189,7 +97,16 @@ def _write_wrong(
     w.store(w.kept(total), out)
 
 
-def _write_advance(w: _Writer, pitch: Any, s: Any, end: Any, peak: Any, rows: Any) -> None:
+def _write_greatest(w: Writer, pitch: Any, out: Any, end: Any, peak: Any, rows: Any) -> None:
+    greatest = w.room()
+    w.keep(w.zeros(), greatest)
+    with cgutils.for_range(w.b, rows) as row:
+        size = w.greater(w.size(w.row(w.at(end, row.index, pitch))), w.row(w.at(peak, row.index, pitch)))
+        w.keep(w.greater(size, w.kept(greatest)), greatest)
+    w.store(w.kept(greatest), out)
+
+
+def _write_advance(w: Writer, pitch: Any, s: Any, end: Any, peak: Any, rows: Any) -> None:
     with cgutils.for_range(w.b, rows) as row:
         value = w.row(w.at(end, row.index, pitch))
         w.store(value, w.at(s, row.index, pitch))
@@ -197,11 +114,11 @@ def _write_advance(w: _Writer, pitch: Any, s: Any, end: Any, peak: Any, rows: An
         w.store(w.greater(w.size(value), w.row(greatest)), greatest)
 
 
-def _write_spread(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, n: Any, sign: Any, add: Any) -> None:
+def _write_spread(w: Writer, out: Any, stride: Any, base: Any, registers: Any, n: Any, sign: Any, add: Any) -> None:
     factor = w.splat(sign)
     with cgutils.for_range(w.b, n) as entry:
         pair = w.at(registers, entry.index, 16)
-        register, place = w.number(pair, _WIDE), w.number(w.b.add(pair, w.whole(8)), _WIDE)
+        register, place = w.number(pair, WIDE), w.number(w.b.add(pair, w.whole(8)), WIDE)
         row = w.each(w.b.fmul, w.row(w.at(base, register, LANES * 8)), w.same(factor))
         target = w.at(out, place, 8)
         with w.b.if_else(w.b.icmp_signed("!=", add, w.whole(0))) as (onto, anew):
@@ -209,21 +126,21 @@ def _write_spread(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, 
                 with branch:
                     address = target
                     for lane in range(LANES):
-                        value = w.b.extract_element(row[lane // _FOUR], ir.Constant(_NARROW, lane % _FOUR))
-                        pointer = w.b.inttoptr(address, _DOUBLE.as_pointer())
+                        value = w.b.extract_element(row[lane // FOUR], ir.Constant(NARROW, lane % FOUR))
+                        pointer = w.b.inttoptr(address, DOUBLE.as_pointer())
                         w.b.store(w.b.fadd(w.b.load(pointer), value) if more else value, pointer)
                         address = w.b.add(address, stride)
 
 
-def _write_turn(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, n: Any, sign: Any) -> None:
+def _write_turn(w: Writer, out: Any, stride: Any, base: Any, registers: Any, n: Any, sign: Any) -> None:
     def pick(a: Any, b: Any, *places: int) -> Any:
-        return w.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(_NARROW, _FOUR), places))
+        return w.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(NARROW, FOUR), places))
 
     factor = w.splat(sign)
-    with cgutils.for_range_slice(w.b, w.whole(0), n, w.whole(_FOUR)) as (first, _):
+    with cgutils.for_range_slice(w.b, w.whole(0), n, w.whole(FOUR)) as (first, _):
         rows: list[list[Any]] = []
-        for i in range(_FOUR):
-            register = w.number(w.at(registers, w.b.add(first, w.whole(i)), 8), _WIDE)
+        for i in range(FOUR):
+            register = w.number(w.at(registers, w.b.add(first, w.whole(i)), 8), WIDE)
             rows.append(w.each(w.b.fmul, w.row(w.at(base, register, LANES * 8)), w.same(factor)))
         address = w.at(out, first, 8)
         for part in w.parts:
@@ -235,19 +152,20 @@ def _write_turn(w: _Writer, out: Any, stride: Any, base: Any, registers: Any, n:
             )
             lanes = (pick(*even, 0, 1, 4, 5), pick(*odd, 0, 1, 4, 5), pick(*even, 2, 3, 6, 7), pick(*odd, 2, 3, 6, 7))
             for value in lanes:
-                w.b.store(value, w.b.inttoptr(address, _VECTOR.as_pointer())).align = 8
+                w.b.store(value, w.b.inttoptr(address, VECTOR.as_pointer())).align = 8
                 address = w.b.add(address, stride)
 
 
-_mix_16, _mix_8, _mix_4 = (_operation(w, "iiiiiiiiii", _write_mix) for w in (16, 8, 4))
-_total_16, _total_8, _total_4 = (_operation(w, "iiiiiii", _write_total) for w in (16, 8, 4))
+_mix_16, _mix_8, _mix_4 = (operation(w, "iiiiiiiiii", _write_mix) for w in (16, 8, 4))
+_total_16, _total_8, _total_4 = (operation(w, "iiiiiii", _write_total) for w in (16, 8, 4))
 _gather_56, _gather_52, _gather_48, _gather_40, _gather_32, _gather_28, _gather_24, _gather_16, _gather_8, _gather_4 = (
-    _operation(w, "iiiiiiii", _write_gather) for w in WIDTHS
+    operation(w, "iiiiiiii", _write_gather) for w in WIDTHS
 )
-_wrong_16, _wrong_8, _wrong_4 = (_operation(w, "iiiiiiiidi", _write_wrong) for w in (16, 8, 4))
-_advance_16, _advance_8, _advance_4 = (_operation(w, "iiiii", _write_advance) for w in (16, 8, 4))
-_spread = _operation(LANES, "iiiiidi", _write_spread)
-_turn = _operation(LANES, "iiiiid", _write_turn)
+_wrong_16, _wrong_8, _wrong_4 = (operation(w, "iiiiiiiidi", _write_wrong) for w in (16, 8, 4))
+_greatest_16, _greatest_8, _greatest_4 = (operation(w, "iiiii", _write_greatest) for w in (16, 8, 4))
+_advance_16, _advance_8, _advance_4 = (operation(w, "iiiii", _write_advance) for w in (16, 8, 4))
+_spread = operation(LANES, "iiiiidi", _write_spread)
+_turn = operation(LANES, "iiiiid", _write_turn)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -338,6 +256,24 @@ def wrong(
         left -= done
         out, error, end, peak = out + done * 8, error + done * 8, end + done * 8, peak + done * 8
         scale, more = scale + done * 8, more + done * 8
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def greatest(width: int, out: int, end: int, peak: int, rows: int) -> None:
+    """Of each column of a tile the greatest that an entry is, at `end`, or has been."""
+    left, pitch = width, width * 8
+    while left > 0:
+        if left >= 16:
+            _greatest_16(pitch, out, end, peak, rows)
+            done = 16
+        elif left >= 8:
+            _greatest_8(pitch, out, end, peak, rows)
+            done = 8
+        else:
+            _greatest_4(pitch, out, end, peak, rows)
+            done = 4
+        left -= done
+        out, end, peak = out + done * 8, end + done * 8, peak + done * 8
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

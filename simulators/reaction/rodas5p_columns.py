@@ -62,7 +62,7 @@ def integrate(
 
     Args:
         chosen, times, rtol, max_steps, values: as of `rodas5p.integrate`.
-        slopes: derivatives of readouts `[R, M, T, C]`, filled like `values`.
+        slopes: derivatives of readouts `[R, M, T, C]`; written as far as `members.point` says.
     """
     L = LANES
     S, K, X, B = layout.states, layout.switch_count, layout.x * LANES, layout.rhs * LANES
@@ -195,7 +195,6 @@ def integrate(
                 h[lane] *= grow[lane]
                 why = lane_step.refusal(size[lane], t[lane], h[lane], span, members.steps[m] >= max_steps)
                 if why != GOING:
-                    slopes[:, m, members.point[m] :, :] = np.nan
                     lane_step.fail(members, values, m, why)
                     who[lane] = -1
                     running -= 1
@@ -247,7 +246,6 @@ def integrate(
                 for q in range(K):
                     tangents.was[m, q] = R[(layout.switches + q) * L + lane]
             else:
-                slopes[:, m, members.point[m] :, :] = np.nan
                 lane_step.fail(members, values, m, why)
             who[lane] = -1
             running -= 1

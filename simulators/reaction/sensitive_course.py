@@ -144,7 +144,7 @@ class SensitiveCourse(Course):
             s, np.zeros((M, x.shape[1], width)), scales, np.full((M, program.layout.switch_count), np.nan)
         )
         values = np.full((M, len(times), len(self.readouts)), np.nan)
-        slopes = np.full((len(self.readouts), M, len(times), C), np.nan)
+        slopes = np.empty((len(self.readouts), M, len(times), C))  # large: filled once, by what is computed
         queue = SensitiveQueue(
             self.network, x, p, times, seed=seed, s=s, moved=self._moved, slopes=self._event_slopes,
             velocity=lambda m: self._velocity(members, m), settled=lambda m: self._settled(members, tangents, m),
@@ -176,7 +176,9 @@ class SensitiveCourse(Course):
         shared_out(part, np.array_split(rows, max(1, rounds) * threads), threads=threads, halt=halt, end=end)
         for status in (Status.OUT_OF_TIME, Status.NOT_DIFFERENTIABLE):
             values[members.status == status] = np.nan
-            slopes[:, members.status == status] = np.nan
+            members.point[members.status == status] = 0
+        for m in np.flatnonzero(members.point < len(times)):
+            slopes[:, m, members.point[m] :] = np.nan
         return SensitiveRun(values, slopes, members.status)
 
     def _pause(
