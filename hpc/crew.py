@@ -126,6 +126,9 @@ class Crew:
         results, self._set_aside = self._set_aside, []
         results += self._read(mail)
         results += self._pool.collect(pause_s)
+        if results and pause_s:  # the next task may have come meanwhile: its worker shall not wait for the next look
+            mail = self._post.receive()
+            results += self._read(mail)
         if mail or results:
             self._patience.renew()
         self.running = max(0, self.running - len(results))

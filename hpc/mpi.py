@@ -104,8 +104,9 @@ class RankExecutor:
             told: int | None = None  # whom of a signal
             try:
                 while not self._released:
-                    self._work()
-                    self._obey()
+                    results = self._work()
+                    self._obey()  # first: a worker may wait for what it says
+                    self._pass_on(results)
                     leader = self._leader()
                     if leader == self._post.rank:
                         self.is_root = self.took_over = True
@@ -147,14 +148,17 @@ class RankExecutor:
             return False
         return self._post.rank == next(rank for rank in range(leader + 1, self.ranks) if rank not in self._post.lost)
 
-    def _work(self) -> None:
-        """Pass on what is finished, or wait a moment for it."""
+    def _work(self) -> list[bytearray]:
+        """What is finished, after a moment's wait for it."""
         try:
-            results = self._crew.collect(BUSY_S)
+            return self._crew.collect(BUSY_S)
         except WorkerError as error:
             self._post.send(parcel.pack(Kind.BROKEN, str(error), round=self._crew.round), self._boss)
             self._crew.cancel()
-            return
+            return []
+
+    def _pass_on(self, results: list[bytearray]) -> None:
+        """Send results to who leads, or let them wait for company."""
         now = time.monotonic()
         if not self._results:
             self._held_since = now
