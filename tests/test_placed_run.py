@@ -80,7 +80,8 @@ def test_all_simulators_of_a_scenario_on_other_ranks_change_no_bit(tmp_path: Pat
 
 
 @needs_mpiexec
-@pytest.mark.parametrize("whom", ["rank 1", pytest.param("launcher", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["rank 1", "launcher"])
 def test_a_placed_run_is_stopped_and_resumed_without_a_placement(whom: str, tmp_path: Path) -> None:
     """SIGTERM to any rank ends the run between two tasks; what is finished counts where nothing is placed, too."""
     path = small_scenario.write(tmp_path, members="members: 400")
