@@ -334,3 +334,16 @@ def test_published_models_agree_with_differences_where_most_species_move(folder:
     assert found["difference"] < 1e-5
     assert found["error"] < 1e-4
     assert found["false_zeros"] == 0
+
+
+@pytest.mark.slow
+def test_a_model_of_124_states_agrees_with_differences() -> None:
+    """As above, of Lang's cell cycle, before its first division."""
+    chosen: dict[str, Any] = {"rtol": 1e-6, "most": 2, "initial": 1}
+    track = ready(shared("models", "Lang_PLOSComputBiol2024"), until=1000.0, **chosen)
+    found = measure(track, members=1, check=True, repeats=1, **chosen)
+    assert found["failed_share"] == 0.0
+    assert found["pairs_judged"] >= 100
+    assert found["difference"] < 1e-5
+    assert found["error"] < 1e-4
+    assert found["false_zeros"] == 0
