@@ -119,8 +119,9 @@ def test_long_messages_stay_whole_in_a_narrow_terminal(tmp_path: Path) -> None:
     (tmp_path / "a_rather_long_name_of_a_scenario_file.yaml").write_text(text)
     done = command("run", "a_rather_long_name_of_a_scenario_file.yaml", cwd=tmp_path)
     assert done.returncode == 2
+    line = next(number for number, words in enumerate(text.splitlines(), 1) if "nanomolars" in words)
     assert (
-        "a_rather_long_name_of_a_scenario_file.yaml:50: arms[1].changes[0].dose: "
+        f"a_rather_long_name_of_a_scenario_file.yaml:{line}: arms[1].changes[0].dose: "
         "L: '10 nanomolars_per_litre_of_medium': 'nanomolars_per_litre_of_medium' is not a unit that we know;"
     ) in done.stderr
     assert "\x1b" not in done.stderr

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import xarray
 import zarr
 
 from simulators.reaction import ReactionModel, Status, store
+from simulators.reaction.halt import Halt, shared_out
 from twin.errors import InputError
 
 # an initial assignment, an event of each member's own, a parameter that the event changes, a compartment
@@ -220,3 +222,19 @@ def test_memory_does_not_grow_with_members(tmp_path: Path) -> None:
     # 12,000 more members are 0.09 GiB of values; what may differ is how the allocator cuts up the same blocks
     assert peaks[1] - peaks[0] < 0.03
     assert peaks[1] < 1.0
+
+
+def test_an_interruption_while_parts_are_given_out_ends_those_that_run() -> None:
+    halt = Halt()
+
+    class Interrupted(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            yield 1
+            raise KeyboardInterrupt
+
+    def work(_: int) -> None:
+        while not halt.called:
+            time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        shared_out(work, Interrupted([1, 2]), threads=2, halt=halt)

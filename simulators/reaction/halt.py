@@ -58,8 +58,8 @@ def shared_out(
     if past(end):
         halt.call()  # nobody begins
     with ThreadPoolExecutor(max(1, min(threads, len(parts)))) as pool:
-        tasks = [pool.submit(work, part) for part in parts]
-        try:
+        try:  # an interruption may come as soon as the first has begun
+            tasks = [pool.submit(work, part) for part in parts]
             left = None if end is None else max(0.0, end - monotonic())
             if wait(tasks, timeout=left, return_when=FIRST_EXCEPTION).not_done:
                 halt.call()
