@@ -267,12 +267,12 @@ class _Slot:
         self.message: Message | None = None  # made ready, where all of it lies here
         self._form: Form | None = None
         self._plain = False
-        self._alone = 0
+        self._bare = self._alone = 0  # references to the buffer by itself; to all of it, while nobody holds any
 
     def serve(self, request: Any) -> None:
         """Be the buffer of a persistent request."""
         self.request, self.start, self.test = request, request.Start, request.Test
-        self._alone = self._held()
+        self._bare = self._alone = getrefcount(self.buffer)
 
     def open(self, form: Form) -> None:
         """Make ready for a message of this form."""
@@ -280,7 +280,8 @@ class _Slot:
             self._form, self.views = form, form.views(self.buffer)
             self._plain = not form.large and all(view.nbytes > self.least for view in self.views)
             self.message = None
-            self._alone = self._held()
+            # not what is counted now: a part of a message of another form may still be held. A view counts as one of the buffer's
+            self._alone = self._bare + len(self.views) + sum(map(getrefcount, self.views))
         if self._plain:
             self.message = form.message(self.views)
 

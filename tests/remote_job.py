@@ -17,7 +17,7 @@ from coupling.remote import placed
 from coupling.simulate import advance, simulate, start
 from hpc.errors import HpcError
 from hpc.placement import Placement
-from simulators.closed_form import Constant, OneCompartment
+from simulators.closed_form import Constant, LinearSystem, OneCompartment
 from simulators.reaction import ReactionSimulator
 from twin import Conduit, KakehashiError, Perturbation, State, Twin, Values, Variable
 
@@ -152,10 +152,38 @@ def kept(placement: Placement) -> None:
         print(len(seen), "kept")
 
 
+def held(placement: Placement) -> None:
+    """Small states and outputs are held while steps come one by one, in forms of as many arrays that take turns."""
+
+    def decay() -> LinearSystem:
+        return LinearSystem(
+            states={"x": ("m", 1.0)},
+            rates={"x": {"x": -1.0}},
+            inputs={},
+            outputs={"x": ("m", {"x": 1.0})},
+            time_units="s",
+        )
+
+    with placed(Twin({"one": decay(), "two": decay()}), placement) as stage:
+        if stage is None:
+            return
+        states = {name: simulator.init(members=MEMBERS, seed=0) for name, simulator in stage.simulators.items()}
+        seen: list[tuple[State, Values, float]] = []
+        for k in range(40):
+            for name, simulator in stage.simulators.items():
+                sample = (k + 0.5,) if k % 2 else ()
+                states[name], outputs = simulator.step(states[name], {}, t0=float(k), t1=k + 1.0, sample=sample)
+                seen.append((states[name], outputs, float(states[name].arrays["x"][0])))
+        for state, outputs, x in seen:
+            np.testing.assert_array_equal(state.arrays["x"], x)
+            np.testing.assert_array_equal(outputs["x"][:, -1], x)
+        print(len(seen), "held")
+
+
 def main() -> int:
     what, *words = sys.argv[1:]
     try:
-        {"bits": bits, "overlap": overlap, "breaks": breaks, "kept": kept}[what](Placement.parse(words))
+        {"bits": bits, "overlap": overlap, "breaks": breaks, "kept": kept, "held": held}[what](Placement.parse(words))
     except (HpcError, KakehashiError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

@@ -40,6 +40,16 @@ def test_what_came_stays_as_it_was_while_more_comes(words: list[str]) -> None:
 
 @needs_mpiexec
 @pytest.mark.slow
+@pytest.mark.parametrize("words", [["one=1"], ["one=1", "two=1"]])
+def test_what_came_stays_as_it_was_while_forms_take_turns(words: list[str]) -> None:
+    """A buffer that is made ready for another form while its last message is read is not free for that."""
+    done = mpi_launch.run(2, JOB, "held", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "80 held\n"
+
+
+@needs_mpiexec
+@pytest.mark.slow
 def test_independent_steps_overlap() -> None:
     done = mpi_launch.run(2, JOB, "overlap", "two=1")
     assert done.returncode == 0, done.stdout + done.stderr
