@@ -218,7 +218,8 @@ class Crew:
     def _lose(self, rank: int) -> None:
         """A rank has died: its tasks are tried again, and ranks that answered to it answer to this one, beginning anew.
 
-        Tasks are begun in the order in which they were given: its death is blamed on as many as it had workers for, the oldest.
+        Tasks are begun in the order in which they were given: its death is blamed on as many as it had workers for, the oldest
+        that it has not answered. Of these some may be done, their results having waited to be sent (`hpc.patience.HOLD_S`).
         """
         if rank not in self._below:
             self._below = {head: tuple(one for one in group if one != rank) for head, group in self._below.items()}

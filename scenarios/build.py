@@ -156,7 +156,11 @@ def build(scenario: Scenario) -> Build:
             raise _refused(scenario, [Problem((*top, "antimony" if name is None else "model"), text)]) from None
         settable = (*model.parameters, *model.species, *model.rated)
         targets = {name: model.units.get(name, "") for name in settable}
-        known[simulator] = Known(targets, [name for name in model.readable if name not in settable])
+        known[simulator] = Known(
+            targets,
+            readable=[name for name in model.readable if name not in settable],
+            moving=[name for name in settable if name not in model.parameters],
+        )
     if scenario.coupling is not None:
         for simulator, capture in scenario.coupling.captures.items():
             known[simulator] = Known(CAPTURE_UNITS, capture_outputs(capture))

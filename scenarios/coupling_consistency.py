@@ -10,6 +10,7 @@ from scenarios.coupling import CAPTURE_UNITS, Capture
 from scenarios.placing import BINDING, CELL, MOLECULAR
 from scenarios.problem import Fault, Problem, near, one_of
 from scenarios.problem import Path as KeyPath
+from scenarios.quantity import minutes
 from twin.errors import UnitError
 from twin.units import check_unit
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from scenarios.coupling import Arrow, Coupling
     from scenarios.scenario import Scenario
 
+_MOST_WINDOWS = 10_000_000
 CAPTURE_OUTPUTS = ("kon_eff", "escape", "sigma_escape")
 _DOTTED = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\.([A-Za-z_]\w*)")
 _PLAIN = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?!\w*\s*[.(])")
@@ -56,6 +58,7 @@ def coupling_problems(scenario: Scenario) -> Iterator[Problem]:
         yield from _fed(scenario, [one for one in arrows if not isinstance(one, Problem)])
     try:
         coupling.windows.lowered()
+        yield from _many(scenario, coupling)
     except Fault as fault:
         yield fault.under("coupling", "windows")
     try:
@@ -71,6 +74,19 @@ def coupling_problems(scenario: Scenario) -> Iterator[Problem]:
     if scenario.emulator is not None:
         text = "a learned stand-in knows the cell alone, and here other simulators exchange with it; leave `emulator:` or `coupling:` out."
         yield Problem(("emulator",), text)
+
+
+def _many(scenario: Scenario, coupling: Coupling) -> Iterator[Problem]:
+    """Windows so short that nobody could wait for them."""
+    if coupling.windows.every is None:
+        return
+    count = (scenario.time.end_min - scenario.time.start_min) / minutes(coupling.windows.every)
+    if count > _MOST_WINDOWS:
+        text = (
+            f"{count:.2g} windows of {coupling.windows.every} from {scenario.time.start} to {scenario.time.end}; expected "
+            f"{_MOST_WINDOWS:,} at most: take longer ones, or `{{tolerance: 0.1 %}}`."
+        )
+        yield Problem(("coupling", "windows"), text)
 
 
 def readout_problems(scenario: Scenario) -> Iterator[Problem]:

@@ -31,10 +31,12 @@ class Known:
     Args:
         targets: what can be set, with its units where the model states them, else ``""``.
         readable: everything else that can be read: assignment rules, reaction rates, compartments.
+        moving: those of the targets that the simulator moves by itself, so that nothing else can feed them.
     """
 
     targets: Mapping[str, str]
     readable: Collection[str] = ()
+    moving: Collection[str] = ()
 
     @property
     def all(self) -> set[str]:
@@ -118,7 +120,13 @@ def _conduits(scenario: Scenario, known: Mapping[str, Known]) -> Iterator[Proble
                 place,
                 f"{arrow.source} has no {arrow.port!r};{near(arrow.port, source.all)} name what its model has, or a readout.",
             )
-        if arrow.into not in target.targets:
+        if arrow.into in target.moving:
+            text = (
+                f"{arrow.target} moves {arrow.into!r} by itself, so it cannot be fed; a conduit feeds a parameter: make one that "
+                "the rate of its reactions reads."
+            )
+            yield Problem(place, text)
+        elif arrow.into not in target.targets:
             text = (
                 f"{arrow.into!r} is computed by {arrow.target} (by a rule) and cannot be fed; make it a parameter there."
                 if arrow.into in target.readable

@@ -255,6 +255,8 @@ REFUSED: list[tuple[str, Change, str]] = [
     (CAPTURE, ("scheme: jacobi", "scheme: {kind: waveform, degree: 3}"), "coupling.scheme: WaveformRelaxation of order 4: 'surface' only takes inputs that stay constant"),
     (CAPTURE, ("scheme: jacobi", "scheme: {kind: strang, tolerance: 1e-3}"), "strang takes no `tolerance`; leave it out"),
     (CAPTURE, ("windows: 15 s", "windows: 0 s"), "coupling.windows: FixedWindows(0.0): expected a span of time above 0"),
+    (CAPTURE, ("windows: 15 s", "windows: 1e-9 s"), "coupling.windows: 1e+12 windows of 1e-9 s from -1 min to 16 min; expected 10,000,000 at most"),
+    (RING, ("other.B -> cell.b]", "other.B -> cell.A]"), "coupling.conduits[1]: cell moves 'A' by itself, so it cannot be fed; a conduit feeds a parameter"),
     (CAPTURE, ("windows: 15 s", "windows: {tolerance: 1 %, every: 15 s}"), "coupling.windows: expected `windows: 5 min`, or `windows: {tolerance: 0.1 %}`"),
     (CAPTURE, ("  windows: 15 s\n", ""), "coupling.windows: this key is missing"),
     (CAPTURE, ("expression: surface.kon_eff", "expression: 2 * surface.kon_eff"), "'2 * kon_eff' is not said by surface; did you mean 'kon_eff'? expected one of kon_eff, escape, sigma_escape, evaluations, without arithmetic"),
