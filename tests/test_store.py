@@ -148,7 +148,8 @@ ENDLESS = (
     "x' = y; y' = 5*(1 - x^2)*y - x; x = 1; y = 0"  # van der Pol's oscillator: always in motion, some ms per period
 )
 INTERRUPTED = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to it
 from simulators.reaction import ReactionModel
 model = ReactionModel.read("{ENDLESS}")
 model.simulate([0, 1], members=2)
