@@ -156,16 +156,30 @@ model.simulate([0, 1], members=2)
 print("ready", flush=True)
 model.simulate([0, 1e9], members=40, max_steps=10**9, threads=2, store=sys.argv[1])
 """
+ENGINE_INTERRUPTED = f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from simulators.reaction import EnsembleEngine
+engine = EnsembleEngine("{ENDLESS}", threads=2, max_steps=10**9)
+x, p = engine.start({{}}, members=40, time=0.0)
+engine.run(x, p, [0.0, 1.0], rtol=1e-6, atol=1e-9)
+print("ready", flush=True)
+engine.run(x, p, [0.0, 1e9], rtol=1e-6, atol=1e-9)
+"""
 
 
-def test_ctrl_c_is_heard_within_a_second(tmp_path: Path) -> None:
-    process = script(INTERRUPTED, tmp_path / "a.zarr")
+@pytest.mark.parametrize("text", [INTERRUPTED, ENGINE_INTERRUPTED], ids=["simulate", "engine"])
+def test_ctrl_c_is_heard_within_a_second(text: str, tmp_path: Path) -> None:
+    process = script(text, tmp_path / "a.zarr")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    try:
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()  # a deaf one would run on for ever
     assert time.monotonic() - begun < 3.0  # a second, and two for a busy machine that ends an interpreter
     assert "KeyboardInterrupt" in said
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,6 @@ Legend: `M` members, `S` states, `P` settable constants, `T` times, `R` readouts
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from simulators.reaction import rodas5p
 from simulators.reaction.engine import Floats, Run, Status
+from simulators.reaction.halt import Halt, shared_out
 from simulators.reaction.lane_problem import Members
 from simulators.reaction.lane_program import LaneProgram
 from simulators.reaction.lanes import LANES
@@ -35,7 +35,8 @@ class EnsembleEngine:
     Args:
         model, readouts, units, time_units: as `RoadRunnerEngine`.
         max_steps: most steps of a member in one run.
-        threads: how many threads share the members; the bits do not depend on it.
+        threads: how many threads share the members; the bits do not depend on it. With one, the caller's own does the
+            work, and Ctrl-C is heard once it is done; more of them end within a step of it.
         moving, degree: as `RoadRunnerEngine`.
 
     Raises:
@@ -107,6 +108,7 @@ class EnsembleEngine:
         amounts = self.volumes >= 0
         floor[:, amounts] *= p[:, self.volumes[amounts]]
         fine = np.asarray(np.isfinite(x).all(axis=1) & np.isfinite(p).all(axis=1))
+        halt, program = Halt(), self._program
         members = Members(
             x=np.where(fine[:, None], x, np.nan),
             p=np.ascontiguousarray(p),
@@ -117,19 +119,18 @@ class EnsembleEngine:
             point=np.zeros(len(x), dtype=np.int64),
             status=np.where(fine, Status.FINE, Status.NOT_FINITE).astype(np.int8),
             steps=np.zeros(len(x), dtype=np.int64),
+            halt=halt.flag,
         )
         values = np.full((len(x), len(when), len(self.readouts)), np.nan)
         rows = np.flatnonzero(fine)
 
         def part(chosen: NDArray[np.int64]) -> None:
-            program = self._program
             rodas5p.integrate(program.layout, program.code, members, chosen, when, rtol, held, self._max_steps, values)
 
         if self._threads > 1 and len(rows) > LANES:
-            with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(part, np.array_split(rows, self._threads)))
+            shared_out(part, np.array_split(rows, self._threads), threads=self._threads, halt=halt)
         else:
-            part(rows)
+            part(rows)  # a thread takes as long to begin and end as a coupled step of few members
         return Run(values=values[:, which], x=members.x, status=members.status)
 
     def rates(self, x: Floats, p: Floats, *, time: float) -> Floats:
