@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scenarios import shelf
 from twin.simulator import State
 
 if TYPE_CHECKING:
@@ -80,8 +83,18 @@ def emulator_card(built: Build) -> EmulatorCard | None:
         names=(*built.engine.parameters, *built.engine.states),
         until=scenario.sample_times[-1],
         where=scenario.emulator.checkpoint,
+        model=scenario.cell.model or "the model",
+        command=f"twin train {_asked_as(scenario)}",
     )
     return card
+
+
+def _asked_as(scenario: Scenario) -> str:
+    """What the user calls the scenario on the command line."""
+    source = scenario.source
+    if source is None or Path(source.name) == shelf.LIBRARY / f"{scenario.name}.yaml":
+        return scenario.name
+    return shlex.quote(source.name)
 
 
 def emulator_of(built: Build) -> Emulator | None:

@@ -172,7 +172,15 @@ class Domain:
         return known
 
     def refuse_other(
-        self, *, mechanism: str, readouts: Sequence[str], names: Sequence[str], until: float, where: str
+        self,
+        *,
+        mechanism: str,
+        readouts: Sequence[str],
+        names: Sequence[str],
+        until: float,
+        where: str,
+        model: str,
+        command: str,
     ) -> None:
         """Refuse an emulator of something else.
 
@@ -181,13 +189,13 @@ class Domain:
             readouts: what shall be answered.
             names: everything that a cell can bring.
             until: last time that is looked at.
-            where: the checkpoint, for the message.
+            where, model, command: the checkpoint, the model's file and what trains it again, for the message.
 
         Raises:
             InputError: other readouts, another mechanism, features that cells do not have, or a later time than any trained.
         """
         own = [port.name for port in self.readouts]
-        cure = "train one for this scenario with `twin train`, or leave `emulator:` out."
+        cure = f"train it again with `{command}`, or leave `emulator:` out."
         if set(readouts) != set(own):
             raise InputError(f"{where}: it emulates {', '.join(own)}; expected {', '.join(readouts)}; {cure}")
         unknown = [name for name in self.needed if name not in set(names)]
@@ -196,7 +204,8 @@ class Domain:
         if mechanism != self.mechanism:
             raise InputError(
                 f"{where}: it emulates another mechanism (fingerprint {self.mechanism[:12]}…, expected "
-                f"{mechanism[:12]}…): the model, a readout's expression, how cells settle or the start has changed; {cure}"
+                f"{mechanism[:12]}…): since it was trained, {model} was edited (a comment counts too), or a readout's "
+                f"expression, how cells settle or the start; {cure}"
             )
         if until > self.times[-1]:
             raise InputError(f"{where}: it was trained until {self.times[-1]:g}; {until:g} is asked for; {cure}")

@@ -501,10 +501,12 @@ def test_emulator_of_something_else_is_refused(checkpoint: Path) -> None:
         "names": (*occupancy.cells(0, 1), "more"),
         "until": 60.0,
         "where": "emulator.safetensors",
+        "model": "occupancy.ant",
+        "command": "twin train occupancy",
     }
     domain.refuse_other(**fits)
     for change, says in (
-        ({"mechanism": "another"}, "another mechanism"),
+        ({"mechanism": "another"}, r"another mechanism.* occupancy\.ant was edited.* `twin train occupancy`, or leave"),
         ({"readouts": ("bound",)}, "it emulates bound, signal; expected bound"),
         ({"names": ("kon", "A", "T", "L")}, "needs koff"),
         ({"until": 61.0}, "trained until 60"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from scenarios import shelf
 from scenarios.build import build
+from scenarios.cli import main
 from scenarios.emulation import answers, cell_features, emulator_of, mechanism_fingerprint
 from scenarios.goal import EmulatorChoice
 from scenarios.scenario import Scenario
@@ -79,6 +82,29 @@ def test_use_decides_who_answers_and_auto_goes_by_the_report(folder: Path) -> No
 def test_checkpoint_of_another_mechanism_is_refused(folder: Path, old: str, new: str) -> None:
     with pytest.raises(InputError, match=r"emulator\.safetensors: it emulates another mechanism.*twin train"):
         emulator_of(build(_scenario(folder, old, new)))
+
+
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_an_edited_cell_of_the_library_is_told_apart_from_what_its_emulator_learned(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shipped emulator knows the shipped cell and no other, whoever edits it; the cure is one command."""
+    library = tmp_path / "library"
+    shutil.copytree(LIBRARY, library)
+    monkeypatch.setattr(shelf, "LIBRARY", library)
+    monkeypatch.chdir(tmp_path)
+    assert main(["check", GASTRIC]) == 0
+    cell = library / GASTRIC / "cell.ant"
+    text = cell.read_text(encoding="utf-8")
+    cell.write_text(text.replace("EGF := 0.161*EGF_level;", "EGF := 0.165*EGF_level;"), encoding="utf-8")
+    assert cell.read_text(encoding="utf-8") != text
+    capsys.readouterr()
+    assert main([verb, GASTRIC]) == 2
+    said = capsys.readouterr().err
+    assert f"emulator.checkpoint: {GASTRIC}/emulator.safetensors: it emulates another mechanism" in said
+    assert f"{GASTRIC}/cell.ant was edited" in said
+    assert f"train it again with `twin train {GASTRIC}`, or leave `emulator:` out." in said
+    assert [path.name for path in tmp_path.iterdir()] == ["library"]
 
 
 @pytest.mark.slow
@@ -152,6 +178,8 @@ def test_shipped_checkpoint_keeps_what_its_report_states_on_fresh_cells() -> Non
         names=(*built.engine.parameters, *built.engine.states),
         until=scenario.sample_times[-1],
         where=path.name,
+        model=f"{GASTRIC}/cell.ant",
+        command=f"twin train {GASTRIC}",
     )
     fresh = Sampler(built, rate_estimates(scenario)).sample(FIRST + 5_000_000, 300, arms_per_cell=1, balanced=False)
     signs, errors, known = judged(emulator, fresh)
