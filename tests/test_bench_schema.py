@@ -95,7 +95,7 @@ def test_an_outcome_has_the_fields_of_its_form_and_no_others() -> None:
 def sensitivities(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("sensitivities")
     (folder / "decay.ant").write_text("A -> B; k*A; A = 3; B = 0; k = 0.7")
-    (folder / "still.ant").write_text("A -> B; k*A; A = 0; B = 0; k = 0.7")
+    (folder / "still.ant").write_text("$A -> ; k*A; A = 3; k = 0.7")
     paths, out = [str(folder / name) for name in ("decay.ant", "still.ant")], folder / "found.json"
     options = ["--members", "2", "--repeats", "1", "--until", "4", "--json", str(out)]
     answer = CliRunner().invoke(app, ["bench", "sensitivities", *paths, *options])
@@ -106,10 +106,11 @@ def sensitivities(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_sensitivities_have_their_form_also_where_nothing_can_be_judged(sensitivities: Any) -> None:
     validator("bench_sensitivities").validate(sensitivities)
     decay, still = sensitivities["models"]
-    assert (decay["end"], decay["pairs"], decay["false_zeros"]) == (4.0, 4, 0)  # B's start is 0: no width
-    assert decay["pairs_judged"] == 4
+    # of k and both starts, B's among them, which is 0; B's start does not move A
+    assert [decay[key] for key in ("end", "pairs", "zeros", "false_zeros")] == [4.0, 6, 1, 0]
+    assert decay["pairs_judged"] == 5
     assert decay["difference"] < 1e-5
-    assert (still["pairs_judged"], still["difference"], still["worst_pair"]) == (0, None, None)
+    assert [still[key] for key in ("pairs_judged", "difference", "worst_pair", "zeros")] == [0, None, None, 1]
 
 
 def test_broken_sensitivities_are_noticed(sensitivities: Any) -> None:

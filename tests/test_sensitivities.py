@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -322,6 +323,35 @@ def test_bachmann_agrees_with_differences_in_every_parameter() -> None:
             if greatest <= noise:
                 bound += 1e-7 * (sizes[v] + 1e-3) / start[name].values[0, 0]
             assert np.abs(found - row[0]).max() <= bound, (name, v)
+
+
+@pytest.mark.parametrize(
+    "lost", [(), ("A", "k"), ("B", "A"), ("P", "boost")], ids=["none", "of k", "of a start", "of a 0"]
+)
+def test_zeros_are_judged_by_differences_and_a_false_one_is_counted(
+    lost: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A and B do not see Q's rate, P and Q not theirs; boost and the starts of B and P are 0. One pair is set to 0 by hand."""
+    path = tmp_path / "two.ant"
+    path.write_text("A -> B; k*A; A = 2; B = 0; k = 1\nQ -> P; (r + boost)*Q; Q = 3; P = 0; r = 0.5; boost = 0\n")
+    honest = ReactionModel.sensitivities
+
+    def forgetful(*args: Any, **more: Any) -> Any:
+        data = honest(*args, **more)
+        if lost:
+            data[f"d {lost[0]}"].loc[{"wrt": lost[1]}] = 0.0
+        return data
+
+    monkeypatch.setattr(ReactionModel, "sensitivities", forgetful)
+    chosen: dict[str, Any] = {"rtol": 1e-6, "most": 9, "initial": 9}
+    found = measure(ready(path, until=2.0, **chosen), members=1, check=True, repeats=1, **chosen)
+    # each of k, A, B does not move P, Q; r, boost, Q, P do not move A, B; a start of a product does not move its source
+    assert found["pairs"] == 4 * 7
+    assert found["zeros"] == 3 * 2 + 4 * 2 + 2 + len(lost[:1])
+    assert found["pairs_judged"] == found["pairs"] - (3 * 2 + 4 * 2 + 2)
+    assert found["false_zeros"] == len(lost[:1])
+    if not lost:
+        assert found["difference"] < 1e-6
 
 
 @pytest.mark.slow

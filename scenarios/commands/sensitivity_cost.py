@@ -3,8 +3,9 @@
 Cost: CPU time of all sensitivities over that of plain simulations of the same members at the same tolerances, in turns in
 one process. Error: greatest |found - reference| over time, in shares of the reference's greatest value, of each pair of
 species and quantity; the reference is a run at 1e-4 of the tolerance. Check: differences of plain simulations at two
-widths, each extrapolated; a pair is judged where the two agree to 1e-6 of its greatest value. Shares are of that value and
+widths, of order 4, forward from quantities that are 0; a pair is judged where the two agree to 1e-6 of its greatest value. Shares are of that value and
 what the absolute tolerance is over the relative one, as integration controls them: a sensitivity near 0 divides nothing.
+A pair that is 0 throughout is judged absolutely: its difference is to be 0 too, within the tolerance of the simulations.
 
 Legend: `M` members, `T` times, `S` species, `C` quantities.
 """
@@ -26,6 +27,11 @@ from twin.errors import InputError
 
 _WIDTHS = (2e-2, 5e-3)
 _JUDGED = 1e-6
+_CENTRAL = {1.0: -1 / 6, -1.0: 1 / 6, 0.5: 4 / 3, -0.5: -4 / 3}
+_FORWARD = {0.0: -25 / 3, 0.25: 16.0, 0.5: -12.0, 0.75: 16 / 3, 1.0: -1.0}
+"""Weights of simulations at shares of a width, in a slope of order 4: about a value, and from 0 on, where below 0 nothing may be defined."""
+_NOISE = 1e3
+"""How many tolerances apart two simulations of the same may end: errors of single steps add up."""
 _LEAST = 1e-9
 """Sensitivities whose quantity times greatest value is less than this share of the species' own, or of the tolerances' floor, are not compared."""
 
@@ -177,38 +183,45 @@ def _against_differences(
         times, wrt=wrt, parameters=given, select=species, rtol=tight, atol=tight * FLOOR, threads=1
     )
     found = _table(data, track)[:, 0]  # [S, T, C]
-    bases = dict(zip(wrt, _bases(track, given, wrt, 1)[0], strict=True))
-    moved = [n for n in wrt if bases[n] != 0.0]
+    bases = _bases(track, given, wrt, 1)[0]
+    peaks = np.maximum(np.abs(_values(data, track)[:, 0]).max(axis=1), FLOOR)
+    scales = np.where(bases != 0.0, np.abs(bases), _reach(found, peaks))
     sharp = max(tight * 1e-2, 1e-12)
-    slopes = np.empty((len(species), len(_WIDTHS), len(times), len(moved)))
-    moves = np.array([width * share for width in _WIDTHS for share in (1.0, -1.0, 0.5, -0.5)])
-    together = {n: np.repeat(v, len(moves)) for n, v in given.items()}
-    for c, name in enumerate(moved):
-        own = {name: bases[name] * (1.0 + moves)}
+    slopes = np.empty((len(species), len(_WIDTHS), len(times), len(wrt)))
+    for c, name in enumerate(wrt):
+        weights = _CENTRAL if bases[c] != 0.0 else _FORWARD
+        moves = scales[c] * np.outer(_WIDTHS, list(weights)).ravel()
+        own = {name: bases[c] + moves}
+        together = {n: np.repeat(v, len(moves)) for n, v in given.items()}
         is_start = model.network.observables[name].kind == "species"
         parameters, initial = (together, own) if is_start else ({**together, **own}, {})
         shown = model.simulate(
             times, parameters=parameters, initial=initial, select=species, rtol=sharp, atol=sharp * FLOOR, threads=1
         )
-        parts = _values(shown, track).reshape(len(species), len(_WIDTHS), 4, len(times))
-        whole, half = parts[:, :, 0] - parts[:, :, 1], parts[:, :, 2] - parts[:, :, 3]
-        step = bases[name] * np.array(_WIDTHS)[None, :, None]
-        slopes[:, :, :, c] = (4 * half - whole / 2) / 3 / step
-    mine = found[:, :, [wrt.index(n) for n in moved]]
-    greatest = np.abs(slopes[:, 1]).max(axis=1)
+        parts = _values(shown, track).reshape(len(species), len(_WIDTHS), len(weights), len(times))
+        steps = scales[c] * np.array(_WIDTHS)[None, :, None]
+        slopes[:, :, :, c] = np.einsum("swkt,k->swt", parts, list(weights.values())) / steps
+    greatest = np.abs(slopes).max(axis=2)  # [S, W, C]
     with np.errstate(all="ignore"):
-        doubt = np.abs(slopes[:, 0] - slopes[:, 1]).max(axis=1) / greatest
-    sizes = np.abs([bases[n] for n in moved])
-    error = np.abs(mine[:, None] - slopes).max(axis=2).min(axis=1) / _unit(greatest, sizes)
-    matters = greatest * sizes > _LEAST * np.maximum(np.abs(_values(data, track)[:, 0]).max(axis=1), FLOOR)[:, None]
-    judged = (doubt <= _JUDGED) & matters
-    zero = ~mine.any(axis=1)
+        doubt = np.abs(slopes[:, 0] - slopes[:, 1]).max(axis=1) / greatest[:, 1]
+    error = np.abs(found[:, None] - slopes).max(axis=2).min(axis=1) / _unit(greatest[:, 1], bases)
+    judged = (doubt <= _JUDGED) & (greatest[:, 1] * scales > _LEAST * peaks[:, None])
+    zero = ~found.any(axis=1) & np.isfinite(slopes).all(axis=(1, 2))
+    noise = _NOISE * sharp * (peaks[:, None, None] + FLOOR) / (np.array(_WIDTHS)[:, None] * scales)
+    seen = (greatest > noise).all(axis=1) | (judged & (greatest[:, 1] > 0.0))
     return {
         "pairs": int(doubt.size), "pairs_judged": int(judged.sum()),
         "difference": float(error[judged].max()) if judged.any() else None,
-        "false_zeros": int((zero & judged & (greatest > 0)).sum()),
-        "worst_pair": _pair(error, judged, species, moved),
+        "zeros": int(zero.sum()), "false_zeros": int((zero & seen).sum()),
+        "worst_pair": _pair(error, judged, species, wrt),
     }  # fmt: skip
+
+
+def _reach(found: Any, peaks: Any) -> Any:
+    """How far each quantity must go to move one species by as much as that is, to first order `[C]`; 1 if it moves none."""
+    with np.errstate(divide="ignore"):
+        reach = (peaks[:, None] / np.abs(found).max(axis=1)).min(axis=0)
+    return np.where(np.isfinite(reach), reach, 1.0)
 
 
 def _pair(error: Any, judged: Any, species: Sequence[str], names: Sequence[str]) -> list[str] | None:
@@ -243,7 +256,7 @@ def run(
 
 HEAD = (
     f"{'model':26}{'states':>7}{'parameters':>11}{'initial':>8}{'ready s':>8}{'plain ms':>10}{'with ms':>9}{'ratio':>7}"
-    f"{'error':>9}{'differences':>12}{'judged':>14}{'false zeros':>12}"
+    f"{'error':>9}{'differences':>12}{'judged':>14}{'zeros':>7}{'false zeros':>12}"
 )
 
 
@@ -256,5 +269,5 @@ def line(m: Mapping[str, Any]) -> str:
     if "pairs" in m:
         off = "none" if m["difference"] is None else f"{m['difference']:.1e}"
         judged = f"{m['pairs_judged']}/{m['pairs']}"
-        text += f"{m.get('error', np.nan):9.1e}{off:>12}{judged:>14}{m['false_zeros']:12}"
+        text += f"{m.get('error', np.nan):9.1e}{off:>12}{judged:>14}{m['zeros']:7}{m['false_zeros']:12}"
     return text
