@@ -235,6 +235,8 @@ class Scan:
         coords["time"] = ("time", np.array(self.times), {"units": network.time_units or "1", "axis": "T"})
         values = np.concatenate([part["values"] for part in found]).reshape(*shape, len(self.times), len(self.shown))
         status = np.concatenate([part["status"] for part in found]).reshape(shape)
+        engine = str(self.model.simulate(self.times[:1], select=self.shown, engine=self.engine).attrs["engine"])
+        solved = () if engine == "stochastic" else network.state_names  # molecules are counted, not solved for
         data: dict[str, Any] = {}
         for i, name in enumerate(self.shown):
             if name in coords:  # a scanned constant, or a drawn one: its coordinate says all
@@ -242,9 +244,10 @@ class Scan:
             o = known[name]
             units = (o.concentration_units if o.kind == "species" else o.units) or "1"
             attrs = {"units": units, "long_name": name, "kind": o.kind}
+            if name in solved:
+                attrs |= {"relative_tolerance": self.rtol, "absolute_tolerance": self.atol}
             data[_key(name)] = ((*dims, "time"), values[..., i], attrs)
         data["status"] = (dims, status, flags(REASONS, "why a course has no values"))
-        engine = str(self.model.simulate(self.times[:1], select=self.shown, engine=self.engine).attrs["engine"])
         return xarray.Dataset(data, coords, {"kind": "scan", "model": network.id, "engine": engine})
 
     def lines(self, dataset: xarray.Dataset) -> list[str]:

@@ -37,7 +37,7 @@ class ScanView:
         return tuple(sorted(names, key=lambda n: spans[n] <= 1e-6))
 
     def _span(self, name: str) -> float:
-        values = self.dataset[name].values
+        values = self.resolved(name)
         finite = values[np.isfinite(values)]
         return float(np.ptp(finite) / (np.abs(finite).max() or 1.0)) if finite.size else 0.0
 
@@ -78,10 +78,32 @@ class ScanView:
         """Of a scanned dim."""
         return np.asarray(self.dataset[axis].values, dtype=np.float64)
 
-    def bands(self, name: str) -> Floats:
-        """5 %, 50 % and 95 % of members `[3, axes …, T]`; the same three times where there is one member."""
+    def floor(self, name: str) -> float:
+        """Below what the solver does not know this variable from 0; 0 where it is not solved for, but computed or counted."""
+        return float(self.dataset[name].attrs.get("absolute_tolerance", 0.0))
+
+    def resolved(self, name: str) -> Floats:
+        """Values, 0 for what is left of a course where it is below both tolerances, that is 0 but for rounding.
+
+        Below the absolute one alone it may be a real number: a course that never was larger is small, not zero.
+        """
         variable = self.dataset[name]
         values = np.asarray(variable.values, dtype=np.float64)
+        floor = self.floor(name)
+        if floor == 0.0:
+            return values
+        sizes = np.abs(values)
+        greatest = np.fmax.reduce(sizes, axis=variable.dims.index("time"), keepdims=True)
+        share = float(variable.attrs["relative_tolerance"])
+        return np.where(sizes < np.minimum(floor, share * greatest), 0.0, values)
+
+    def rounded(self, name: str) -> bool:
+        """Whether a value is shown as 0 that is something else in the result."""
+        return bool((self.resolved(name) != self.dataset[name].values)[np.isfinite(self.dataset[name].values)].any())
+
+    def bands(self, name: str) -> Floats:
+        """5 %, 50 % and 95 % of members, `resolved` `[3, axes …, T]`; the same three times where there is one member."""
+        variable, values = self.dataset[name], self.resolved(name)
         if "member" not in variable.dims:
             return np.stack([values] * 3)
         return quantiles(values, (0.05, 0.5, 0.95), axis=variable.dims.index("member"))
@@ -103,7 +125,8 @@ class ScanView:
 
 
 def lines(dataset: xarray.Dataset) -> list[str]:
-    """The lowest and the highest end of each variable, and where in the scan it is."""
+    """The lowest and the highest end of each variable, and where in the scan it is; 0 with the solver's tolerance where
+    only rounding is left."""
     view = ScanView(dataset)
     rows = [("at the end", "units", "lowest", "highest")]
     for name in view.variables[:_SHOWN]:
@@ -116,7 +139,9 @@ def lines(dataset: xarray.Dataset) -> list[str]:
         for i, position in enumerate((np.nanargmin(ends), np.nanargmax(ends))):
             place = np.unravel_index(position, ends.shape)
             where = ", ".join(f"{a} {view.values(a)[n]:.3g}" for a, n in zip(view.axes, place, strict=True))
-            told[i] = f"{ends[place]:.4g}" + (f"  ({where})" if where else "")
+            zero = f"0 ± {view.floor(name):.0e}" if view.rounded(name) else "0"
+            text = f"{ends[place]:.4g}" if ends[place] else zero
+            told[i] = text + (f"  ({where})" if where and np.nanmax(np.abs(ends)) else "")
         rows.append((name, units, told[0], told[1]))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     found = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

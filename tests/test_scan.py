@@ -11,6 +11,7 @@ import pytest
 
 from hpc import Journal
 from scenarios.cli import main
+from scenarios.report.scan import ScanView
 from scenarios.result import read
 from scenarios.scan import Scan, spread_of
 from scenarios.scan_axis import ScanAxis
@@ -51,6 +52,38 @@ def test_scan_of_two_gives_the_closed_form(model: Path, capsys: pytest.CaptureFi
     assert Path("scan.png").read_bytes().startswith(b"\x89PNG")
     assert main(["report", "results/decay.zarr", "--out", "again.html"]) == 0
     assert Path("again.html").read_text() == page
+
+
+ROWS = ("A ", "B ", "T ", "y ", "N ")
+"""How the terminal's lines of variables begin."""
+
+
+def test_rounding_is_told_as_zero_and_small_numbers_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A is gone at the end (2 exp(-60) at the slowest), which the solver knows to 1e-9; T never was more than 1e-12, and
+    y = exp(-3 t) is computed, not solved for."""
+    monkeypatch.chdir(tmp_path)
+    Path("gone.ant").write_text(
+        "A -> B; k*A; A = 2; B = 0; k = 6; T -> ; 0.1*T; T = 1e-12; y := exp(-3*time); N = 0; N -> ; N"
+    )
+    scan = ["--scan", "k=6,8,11", "--times", "0:10:11", "--select", "A,B,T,y,N", "--figure", "gone.svg"]
+    assert main(["run", "gone.ant", *scan]) == 0
+    said = {line.split()[0]: line.split()[2:] for line in capsys.readouterr().out.splitlines() if line[:2] in ROWS}
+    data = read(Path("results/gone.zarr"))
+    left = data["A"].values[:, -1]
+    assert (np.abs(left) < 1e-9).all()
+    assert (left != 0.0).any()  # the result keeps it
+    assert said["A"] == ["0", "±", "1e-09", "0", "±", "1e-09"]  # and no place: neither is lower
+    assert said["B"][:1] == ["2"]
+    assert float(said["T"][0]) == pytest.approx(1e-12 * np.exp(-1.0), rel=1e-3)
+    assert float(said["y"][0]) == pytest.approx(np.exp(-30.0), rel=1e-3)
+    assert said["N"] == ["0", "0"]  # exactly
+    view = ScanView(data)
+    assert (view.bands("A")[..., -1] == 0.0).all()
+    assert (view.bands("A")[..., 0] == 2.0).all()
+    assert view.variables[-1] == "N"  # which does not change
+    assert "does not know from 0, within 1·10⁻⁹, is drawn as 0" in Path("results/gone.html").read_text()
 
 
 def test_members_are_the_same_at_every_point_and_the_first_is_the_model_itself(model: Path) -> None:

@@ -53,6 +53,9 @@ def _caption(view: ScanView) -> str:
     words = "Pale is the first scanned value, dark the last; hover for values."
     if len(view.axes) > 1:
         words = f"Courses over {view.axes[0]}, the other scanned values in their middle. " + words
+    floors = {view.floor(name) for name in view.variables if view.rounded(name)}
+    if floors:
+        words += f" What the solver does not know from 0, within {significant(max(floors), 1)}, is drawn as 0."
     bands = f" Lines are the median of {view.members} members, bands span 5–95{SPACE}%." if view.members > 1 else ""
     return words + bands
 
