@@ -46,8 +46,8 @@ _DONE, _STEP = int(Kind.DONE), int(Kind.STEP)
 
 
 def answer(line: Line, simulators: Mapping[int, Simulator]) -> None:
-    """Answer for these simulators until rank 0 leaves. What breaks is told to rank 0, which decides."""
-    wire = line.wire(0)
+    """Answer for these simulators until the rank that leads does so no more. What breaks is told to it: it decides."""
+    wire = line.wire(line.leader)
     members = wire.kept
     while True:
         ready, state = wire.expect(), None
@@ -66,7 +66,7 @@ def answer(line: Line, simulators: Mapping[int, Simulator]) -> None:
                     state.clocked(numbers[0]), asked.groups[2], t0=numbers[1], t1=numbers[2], sample=numbers[3:]
                 )
             else:
-                state, outputs = _answered(simulators[about], asked, same)
+                state, outputs = answered(simulators[about], asked, same)
             whose = SAME_MEMBERS if state.members is same else {"members": state.members}
             wire.send(_DONE, about, (whose, state.arrays, outputs), (state.time,), state.note, asked.ticket)
         except Exception as error:
@@ -74,7 +74,8 @@ def answer(line: Line, simulators: Mapping[int, Simulator]) -> None:
             wire.send(Kind.FAILED, about, NOTHING, facts=facts, ticket=asked.ticket)
 
 
-def _answered(simulator: Simulator, asked: Message, members: NDArray[np.int64]) -> tuple[State, Values]:
+def answered(simulator: Simulator, asked: Message, members: NDArray[np.int64]) -> tuple[State, Values]:
+    """What a simulator answers to a message, whose members are these."""
     kind, numbers = asked.kind, asked.numbers
     if kind == _STEP:
         state = State.known(members, asked.groups[1], numbers[0], asked.facts)

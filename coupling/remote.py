@@ -10,6 +10,9 @@ Every rank builds the same twin. The ranks named in a `Placement` answer for the
 State goes out and comes back with every step, so those ranks keep nothing: a step is one message and its answer. On
 several ranks the members are shared out in contiguous parts, of which each rank gets the same in every step.
 
+So a rank that dies, where the job outlives it (`hpc.roll`), takes nothing with it: what it was asked is asked of another, in the same
+bits, and nothing else is done again (`Placement.without` says of whom).
+
 Legend: `M` members, `T` sample times.
 """
 
@@ -26,18 +29,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 import twin.errors
-from coupling.answering import NOBODY, NOTHING, SAME_MEMBERS, Kind, answer
+from coupling.answering import NOBODY, NOTHING, SAME_MEMBERS, Kind, answer, answered
+from coupling.desk import Desk
 from coupling.equilibrium import Settling
 from coupling.wrapper import Wrapper
-from hpc.form import Groups, Message
+from hpc.errors import DeadlyError, RankLostError
+from hpc.form import Message
 from hpc.line import Line
 from hpc.placement import Placement
+from hpc.task_failure import DEATHS_BEFORE_SET_ASIDE
 from twin.errors import KakehashiError, SimulationError, UnsupportedFeature
 from twin.graph import Twin
 from twin.perturbation import Perturbation
 from twin.signal import Signal
 from twin.simulator import Follower, Simulator, State, Values
 
+_Request = tuple[int, State, Values, Sequence[float], Mapping[str, Any], int]
 Answer = Callable[[], tuple[State, Values]]
 _STEP, _DONE = int(Kind.STEP), int(Kind.DONE)  # every microsecond counts in a step
 
@@ -54,6 +61,8 @@ def placed(twin: Twin, placement: Placement, *, line: Line | None = None) -> Ite
     Raises:
         PlacementError: no such simulator, or a rank that the job has not: on every rank, before anything runs.
         LaunchError: no MPI.
+        RankLostError: on other ranks, where the one that leads has died.
+        DeadlyError: ranks died one after the other at the same step.
     """
     if not any(ranks != (0,) for ranks in placement.ranks.values()):
         placement.check(list(twin.simulators), size=1)
@@ -62,22 +71,31 @@ def placed(twin: Twin, placement: Placement, *, line: Line | None = None) -> Ite
     own, line = line is None, line or Line.world()
     placement.check(list(twin.simulators), size=line.size)
     numbers = {name: number for number, name in enumerate(twin.simulators)}
-    if line.rank != 0:
-        answer(line, dict(zip(numbers.values(), twin.simulators.values(), strict=True)))
+    if line.rank != line.leader:
+        try:
+            answer(line, dict(zip(numbers.values(), twin.simulators.values(), strict=True)))
+        except Exception as error:
+            if not line.died(line.leader, error):
+                raise
+            raise RankLostError(line.leader) from None
         yield None
         return
-    desk = _Desk(line)
+    desk = Desk(line, placement)
     remote: dict[str, Simulator] = {}
     for name, ranks in placement.ranks.items():
         if ranks != (0,):
             local = twin.simulators[name]
             kind = _KINDS[isinstance(local, Follower), isinstance(local, Settling)]
-            remote[name] = kind(local, name=name, number=numbers[name], ranks=ranks, desk=desk)
+            remote[name] = kind(local, name=name, number=numbers[name], desk=desk)
     try:
         yield Twin({**twin.simulators, **remote}, twin.conduits)
     finally:
-        for rank in range(1, line.size):
-            line.wire(rank).send(Kind.LEAVE, NOBODY, NOTHING)
+        for rank in line.others:
+            try:
+                line.wire(rank).send(Kind.LEAVE, NOBODY, NOTHING)
+            except Exception as error:
+                if not line.died(rank, error):
+                    raise
         if own:
             line.close()
         else:
@@ -88,17 +106,26 @@ class RemoteSimulator(Wrapper):
     """A `twin.Simulator` on other ranks.
 
     Args:
-        local: the same simulator here, of which only the ports are read.
+        local: the same simulator here, of which only the ports are read as long as a rank for it is alive.
         name, number: in the twin.
-        ranks: where it runs.
-        desk: takes messages and hands out answers.
+        desk: takes messages and hands out answers, and says where it runs.
     """
 
-    def __init__(self, local: Simulator, *, name: str, number: int, ranks: Sequence[int], desk: _Desk) -> None:
+    def __init__(self, local: Simulator, *, name: str, number: int, desk: Desk) -> None:
         super().__init__(local)
-        self._name, self._number, self._ranks, self._desk = name, number, tuple(ranks), desk
+        self._name, self._number, self._desk = name, number, desk
+        self.settle_in()
+        desk.remote.append(self)
+
+    def settle_in(self) -> None:
+        """Be where the desk says, of whose ranks some may have died."""
+        self._ranks = self._desk.ranks(self._name)
         self._told: NDArray[np.int64] | None = None  # members of the last message: the ranks know them
-        self._only = self._ranks[0] if len(self._ranks) == 1 else None
+        self._only = self._ranks[0] if len(self._ranks) == 1 and not self._here else None
+
+    @property
+    def _here(self) -> bool:
+        return self._ranks == (self._desk.line.leader,)
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -141,53 +168,115 @@ class RemoteSimulator(Wrapper):
         return self._asked(Kind.FOLLOW, state, moving, (state.time, t0, t1, *sample, *spans), state.note)
 
     def _asked(
-        self, kind: int, state: State, values: Values, numbers: Sequence[float], facts: Mapping[str, Any]
+        self,
+        kind: int,
+        state: State,
+        values: Values,
+        numbers: Sequence[float],
+        facts: Mapping[str, Any],
+        deaths: int = 0,
     ) -> Answer:
-        """Send a request to all ranks that share the members; what is returned waits for the answers."""
-        members, desk = state.members, self._desk
+        """Send a request to all ranks that share the members; what is returned waits for the answers. So many died at it before."""
+        members, desk, only = state.members, self._desk, self._only
         known = members is self._told
-        if self._only is not None:
+        again = (kind, state, values, numbers, facts, deaths)
+        if only is not None:
             groups = (SAME_MEMBERS if known else {"members": members}, state.arrays, values)
-            line, wire = desk.line, desk.wires[self._only]
+            line, wire = desk.line, desk.wires[only]
             line.ticket = ticket = line.ticket + 1
-            wire.send(kind, self._number, groups, numbers, facts, ticket)
-            ready = wire.expect()
+            sent = False
+            try:
+                wire.send(kind, self._number, groups, numbers, facts, ticket)
+                sent = True
+                ready = wire.expect()
+            except Exception as error:
+                desk.lose(only, error, ticket if sent else None)
+                return partial(self._anew, again, only, ticket)
             self._told = members
             # while the other rank is at work
             made = None if ready is None or ready.kind != _DONE else _state(ready, members)
-            return partial(self._alone, ticket, members, ready, made)
+            return partial(self._alone, only, ticket, again, ready, made)
+        if self._here:
+            return partial(self._taken_here, *again)
+        return self._shared(*again, known=known)
+
+    def _shared(
+        self,
+        kind: int,
+        state: State,
+        values: Values,
+        numbers: Sequence[float],
+        facts: Mapping[str, Any],
+        deaths: int,
+        *,
+        known: bool,
+    ) -> Answer:
+        """The same, of several ranks, each with a part of the members."""
+        members, desk, ranks = state.members, self._desk, self._ranks
         shares = self._shares(len(members))
-        tickets: list[int] = []
-        for rank, rows in zip(self._ranks, shares, strict=False):
-            whose = SAME_MEMBERS if known else {"members": members[rows]}
+        asked: list[tuple[int, int, _Request]] = []
+        for rank, rows in zip(ranks, shares, strict=False):
             each = kind != Kind.PERTURB  # a change may be one value for all
             part = {n: v[rows] if each or v.shape == members.shape else v for n, v in values.items()}
-            groups = (whose, {n: array[rows] for n, array in state.arrays.items()}, part)
-            tickets.append(desk.send(rank, kind, self._number, groups, numbers, facts))
-        self._told = members
+            own = State.known(members[rows], {n: a[rows] for n, a in state.arrays.items()}, state.time, state.note)
+            groups = (SAME_MEMBERS if known else {"members": own.members}, own.arrays, part)
+            ticket = desk.send(rank, kind, self._number, groups, numbers, facts)
+            asked.append((rank, ticket, (kind, own, part, numbers, facts, deaths)))
+        self._told = None if desk.line.lost.intersection(ranks) else members
 
         def wait() -> tuple[State, Values]:
-            replies = [desk.collect(rank, ticket) for rank, ticket in zip(self._ranks, tickets, strict=False)]
-            for reply, rank in zip(replies, self._ranks, strict=False):  # all have come, also behind a failure
-                if reply.kind == Kind.FAILED:
+            replies = [desk.collect(rank, ticket) for rank, ticket, _ in asked]  # all have come, also behind a failure
+            for reply, (rank, _, _) in zip(replies, asked, strict=True):
+                if reply is not None and reply.kind == Kind.FAILED:
                     raise _error(self._name, rank, reply.facts)
-            states = [_state(reply, members[rows]) for reply, rows in zip(replies, shares, strict=True)]
-            outputs = {n: np.concatenate([reply.groups[2][n] for reply in replies]) for n in replies[0].groups[2]}
-            return _joined_states(states, members), outputs
+            found = [
+                self._anew(one, rank, ticket) if reply is None else (_state(reply, one[1].members), reply.groups[2])
+                for reply, (rank, ticket, one) in zip(replies, asked, strict=True)
+            ]
+            outputs = {name: np.concatenate([said[name] for _, said in found]) for name in found[0][1]}
+            return _joined_states([part for part, _ in found], members), outputs
 
         return wait
 
     def _alone(
-        self, ticket: int, members: NDArray[np.int64], ready: Message | None, made: State | None
+        self, rank: int, ticket: int, again: _Request, ready: Message | None, made: State | None
     ) -> tuple[State, Values]:
         """The answer of the one rank; `made` is the state of the answer that was made ready."""
-        assert self._only is not None
-        reply = self._desk.collect(self._only, ticket)
+        reply = self._desk.collect(rank, ticket)
+        if reply is None:
+            return self._anew(again, rank, ticket)
         if reply is ready and made is not None:
             return made.clocked(reply.numbers[0]), reply.groups[2]
         if reply.kind == Kind.FAILED:
-            raise _error(self._name, self._only, reply.facts)
-        return _state(reply, members), reply.groups[2]
+            raise _error(self._name, rank, reply.facts)
+        return _state(reply, again[1].members), reply.groups[2]
+
+    def _anew(self, again: _Request, rank: int, ticket: int) -> tuple[State, Values]:
+        """What a rank was asked that has died, of those that are left. Its death is blamed on what it was asked first.
+
+        Raises:
+            DeadlyError: it may well be this request that they die of.
+        """
+        kind, state, values, numbers, facts, deaths = again
+        deaths += ticket in self._desk.fatal
+        # nobody leads a run any more if the one that leads dies of it, too
+        if deaths >= DEATHS_BEFORE_SET_ASIDE - self._here:
+            raise DeadlyError(
+                f"simulator {self._name!r}: set aside after {deaths} ranks died at the same step; the last was rank {rank}"
+            )
+        return self._asked(kind, state, values, numbers, facts, deaths)()
+
+    def _taken_here(
+        self, kind: int, state: State, values: Values, numbers: Sequence[float], facts: Mapping[str, Any], _: int
+    ) -> tuple[State, Values]:
+        """The answer of the simulator here: no rank is left for it."""
+        asked = Message(kind, self._number, ({}, {**state.arrays}, {**values}), {**facts}, 0, tuple(numbers))
+        try:
+            return answered(self._inside, asked, state.members)
+        except KakehashiError:
+            raise
+        except Exception as error:
+            raise SimulationError(f"simulator {self._name!r}: {type(error).__name__}: {error}") from error
 
     def _shares(self, members: int) -> list[slice]:
         """Rows of each rank; where there are fewer members than ranks, the last ranks get none."""
@@ -227,35 +316,6 @@ _KINDS: Mapping[tuple[bool, bool], type[RemoteSimulator]] = {
     (False, True): RemoteSettler,
     (True, True): _RemoteSettlingFollower,
 }
-
-
-class _Desk:
-    """Takes requests of all remote simulators and keeps answers until they are asked for."""
-
-    def __init__(self, line: Line) -> None:
-        self.line = line
-        self.wires = {rank: line.wire(rank) for rank in range(1, line.size)}
-        self._there: dict[int, Message] = {}
-
-    def send(
-        self, rank: int, kind: int, about: int, groups: Groups, numbers: Sequence[float], facts: Mapping[str, Any]
-    ) -> int:
-        """Send a request; returns its ticket."""
-        wire, line = self.wires[rank], self.line
-        line.ticket += 1
-        wire.send(kind, about, groups, numbers, facts, line.ticket)
-        wire.expect()
-        return line.ticket
-
-    def collect(self, rank: int, ticket: int) -> Message:
-        """The answer to a request, from the rank that got it."""
-        if self._there and ticket in self._there:
-            return self._there.pop(ticket)
-        while True:
-            reply = self.wires[rank].receive()
-            if reply.ticket == ticket:
-                return reply
-            self._there[reply.ticket] = reply
 
 
 def _state(reply: Message, members: NDArray[np.int64]) -> State:

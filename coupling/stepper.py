@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc.errors import HpcError
 from twin.errors import KakehashiError, SimulationError
 from twin.graph import Twin
 from twin.signal import Signal
@@ -107,7 +108,7 @@ class SerialStepper:
             if isinstance(simulator, Follower):
                 return simulator.follow(step.state, signals, **times)
             return _sub_cycled(simulator, step.state, signals, **times)
-        except KakehashiError:
+        except (KakehashiError, HpcError):
             raise
         except Exception as error:
             raise broken(step.name, step.state.members, f"from {step.t0:g} to {step.t1:g}", error) from error
@@ -151,7 +152,7 @@ def named(name: str, members: NDArray[np.int64], when: str) -> Iterator[None]:
     """
     try:
         yield
-    except KakehashiError:
+    except (KakehashiError, HpcError):
         raise
     except Exception as error:
         raise broken(name, members, when, error) from error

@@ -15,9 +15,9 @@ from hpc import parcel, stop
 from hpc.errors import WorkerError
 from hpc.parcel import Kind
 from hpc.patience import BUSY_S, IDLE_S, LEADING_S, Patience
-from hpc.pool import DEATHS_BEFORE_SET_ASIDE, Pool
+from hpc.pool import Pool
 from hpc.post import Post
-from hpc.task_failure import SET_ASIDE, TaskFailure
+from hpc.task_failure import DEATHS_BEFORE_SET_ASIDE, SET_ASIDE, TaskFailure
 from hpc.vacancies import Vacancies
 
 _LARGEST = 2**31 - 1  # bytes in one message: MPI counts in 32 bits

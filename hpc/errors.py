@@ -44,3 +44,21 @@ class RequestError(HpcError):
 
 class PlacementError(HpcError):
     """Simulators are placed on ranks that the job has not, or a placement names no simulator."""
+
+
+class RankLostError(HpcError):
+    """A rank that others wait for has died.
+
+    Attributes:
+        rank: which.
+    """
+
+    def __init__(self, rank: int) -> None:
+        super().__init__(
+            f"rank {rank} has died, and what it did cannot go on here; start again, with --resume or from a checkpoint."
+        )
+        self.rank = rank
+
+
+class DeadlyError(HpcError):
+    """Ranks died one after the other at the same work, which is set aside."""

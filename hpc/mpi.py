@@ -4,7 +4,7 @@ The rank itself only passes parcels on, so it answers at once however long a tas
 crash there costs a worker, not the job. A rank that waits sleeps between looks at its messages, since MPI's own waiting would
 take a core from the worker. Each free worker asks for nothing and gets the next task: unequal tasks balance themselves.
 
-Rank 0 leads. Where the launcher tolerates faults (`hpc.post`) the job outlives any rank: the lowest one alive leads, which
+Rank 0 leads. Where the launcher tolerates faults (`hpc.roll`) the job outlives any rank: the lowest one alive leads, which
 every rank finds out by itself, and whoever comes to lead goes on with what the journal holds.
 """
 
@@ -30,7 +30,8 @@ from hpc.parcel import Kind
 from hpc.patience import BUSY_S, HOLD_S
 from hpc.placed import PlacedExecutor, placed_executor
 from hpc.placement import Placement
-from hpc.post import Post, tolerates_faults
+from hpc.post import Post
+from hpc.roll import tolerates_faults
 from hpc.round import carry_out
 from hpc.task_failure import TaskFailure
 from hpc.timeline import Timeline
@@ -241,7 +242,7 @@ def open_ranks(
     with post.surviving():  # a job that loses a rank this early does without knowing what its ranks were granted
         executor.granted = granted.gather(world)
     try:
-        placed = None if placement is None else placed_executor(world, placement, tolerant=tolerant)
+        placed = None if placement is None else placed_executor(post, world, placement)
         if placed is not None:
             placed.granted, executor = executor.granted, placed
         yield executor

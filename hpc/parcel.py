@@ -39,6 +39,7 @@ class Kind(IntEnum):
     TEAM = 10  # the ranks that answer to the receiver in this round
     ORPHAN = 11  # whoever led this rank in this round has died, and nobody else has told it anything since
     BUNDLE = 12  # several parcels
+    PLACED = 13  # ranks answer for simulators and take no tasks: who does for which
 
 
 _KINDS = (None, *Kind)  # Kind(number) takes ten times longer

@@ -74,6 +74,26 @@ class Placement:
         """The part of it that is about these simulators."""
         return Placement({name: ranks for name, ranks in self.ranks.items() if name in simulators})
 
+    def without(self, lost: Collection[int], *, size: int, leader: int = 0) -> Placement:
+        """What becomes of it where ranks have died. A simulator goes on with those of its ranks that are left; one that has lost
+        all goes to the rank with the fewest simulators, and to the one that leads where there is no other.
+
+        Args:
+            lost: ranks that have died.
+            size: ranks of the job.
+            leader: who leads, in place of rank 0 if that has died; it shares no simulator.
+        """
+        gone = {*lost, leader}
+        left = {name: tuple(rank for rank in ranks if rank not in gone) for name, ranks in self.ranks.items()}
+        workers = [rank for rank in range(size) if rank not in gone]
+        for name, ranks in self.ranks.items():
+            if ranks == (0,) or (not left[name] and not workers):
+                left[name] = (leader,)
+            elif not left[name]:
+                held = {rank: sum(rank in one for one in left.values()) for rank in workers}
+                left[name] = (min(workers, key=lambda rank: (held[rank], rank)),)
+        return Placement(left)
+
     def idle(self, size: int) -> tuple[int, ...]:
         """Ranks of a job to which nothing is left to do; rank 0 leads."""
         busy = {0, *(rank for ranks in self.ranks.values() for rank in ranks)}

@@ -17,10 +17,9 @@ from multiprocessing import resource_tracker
 from hpc import parcel
 from hpc.errors import WorkerError
 from hpc.parcel import Kind
-from hpc.task_failure import SET_ASIDE, TaskFailure
+from hpc.task_failure import DEATHS_BEFORE_SET_ASIDE, SET_ASIDE, TaskFailure
 from hpc.worker import STOP_SIGNALS, work
 
-DEATHS_BEFORE_SET_ASIDE = 3
 _DEATHS_BEFORE_GIVING_UP = 3  # of workers that have not yet received a task
 _spawn = multiprocessing.get_context("spawn")
 

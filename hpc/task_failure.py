@@ -7,7 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from hpc.errors import DeadlyError
+
 SET_ASIDE = "WorkerDied"
+DEATHS_BEFORE_SET_ASIDE = 3
+"""Processes that may die with a task before nobody else is given it."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class TaskFailure:
 
     Attributes:
         index: position of the task in the sequence that was mapped.
-        error_type: name of the exception's class, or "WorkerDied" where the task's worker process died with it again and again.
+        error_type: name of the exception's class, or "WorkerDied" where processes died with the task again and again.
         message: what the exception said.
         traceback: where, for the log.
     """
@@ -31,6 +35,8 @@ class TaskFailure:
         """The failure that this exception is."""
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        if isinstance(error, DeadlyError):
+            name = SET_ASIDE
         return cls(index, name, str(error), "".join(traceback.format_exception(error)))
 
     def __str__(self) -> str:

@@ -29,10 +29,14 @@ class Understudy(Generic[T]):
             self._thread = threading.Thread(target=self._try, name="understudy", daemon=True)
             self._thread.start()
 
-    def take(self) -> T:
-        """What is made, now if it was not before."""
+    def wait(self) -> None:
+        """Until it is ready, if it was begun: for who has work of its own that would disturb it."""
         if self._thread is not None:
             self._thread.join()
+
+    def take(self) -> T:
+        """What is made, now if it was not before."""
+        self.wait()
         return self._made[0] if self._made else self._make()
 
     def _try(self) -> None:

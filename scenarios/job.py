@@ -162,7 +162,7 @@ class _Run:
         self.progress = Progress(place.log, plain=executor.kind == "mpi", workers=workers, clocks=self.clocks)
         self.begun = time.monotonic()
         self.asked = Asked.read()
-        self.stage = stage_of(executor)
+        self.stage = stage_of(executor, say=self.progress.say)
         self.set_aside: list[str] = []
 
     def lead(self) -> int:

@@ -23,10 +23,16 @@ def run_attributes(executor: Executor, begun_s: float, asked: Asked | None = Non
         "run_date": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_executor": executor.kind,
         "run_workers": executor.workers,
-        **({"run_placement": str(executor.placement)} if isinstance(executor, PlacedExecutor) else {}),
+        **(_placed(executor) if isinstance(executor, PlacedExecutor) else {}),
         **(_granted(executor, asked) if asked is not None else {}),
         "run_seconds": round(time.monotonic() - begun_s, 2),
     }
+
+
+def _placed(executor: PlacedExecutor) -> dict[str, str]:
+    """Who was to run where, and who has died and what was placed where instead."""
+    said = {"run_placement": str(executor.placement)}
+    return said | ({"run_lost": "; ".join(executor.losses)} if executor.losses else {})
 
 
 def granted_less(executor: Executor, asked: Asked) -> list[str]:

@@ -42,7 +42,7 @@ HERE = Here()
 
 
 class OnRanks:
-    """Simulators where a placement says, the others here.
+    """Simulators where a placement says, the others here. Those of a rank that has died are elsewhere (`Placement.without`).
 
     Args:
         company: all ranks of the job.
@@ -68,9 +68,10 @@ class OnRanks:
             yield stage
 
 
-def stage_of(executor: Executor) -> Stage:
-    """Where the simulators of an executor's tasks run."""
+def stage_of(executor: Executor, *, say: Callable[[str], None]) -> Stage:
+    """Where the simulators of an executor's tasks run; `say` is told of ranks that die, and where their simulators go."""
     if isinstance(executor, PlacedExecutor):
+        executor.say = say
         return OnRanks(executor.company, executor.placement)
     return HERE
 

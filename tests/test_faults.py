@@ -15,7 +15,7 @@ from mpi_launch import ROOT, needs_mpiexec, needs_ulfm
 from same_result import opened
 
 from hpc.crew import teams
-from hpc.post import tolerates_faults
+from hpc.roll import tolerates_faults
 from scenarios.commands import faults
 from scenarios.tasks import LOST
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import mpi_launch
 import pytest
 import small_scenario
-from mpi_launch import ROOT, environment, needs_mpiexec, needs_ulfm
+from mpi_launch import ROOT, environment, needs_mpiexec
 from same_result import opened, same_result
 
 from hpc.errors import PlacementError
@@ -115,17 +115,6 @@ def test_what_does_not_fit_the_job_is_refused_once_and_nothing_is_written(tmp_pa
     assert done.returncode == 2, done.stderr
     says = "placement cell=1-3: the job has 2 ranks, 0-1; launch more (mpiexec -n 4 …), or place on fewer."
     assert done.stderr.count(says) == 1
-    assert {found.name for found in tmp_path.iterdir()} == {"small.yaml"}
-
-
-@needs_ulfm
-@pytest.mark.slow
-def test_a_job_that_outlives_its_ranks_places_nothing(tmp_path: Path) -> None:
-    path = small_scenario.write(tmp_path)
-    options = ["run", str(path), "--out", str(tmp_path / "r" / "x.zarr"), "--place", "cell=1"]
-    done = mpi_launch.run(2, *TWIN, *options, tolerant=True)
-    assert done.returncode == 2, done.stderr
-    assert "launch without fault tolerance (--with-ft)" in done.stderr
     assert {found.name for found in tmp_path.iterdir()} == {"small.yaml"}
 
 
