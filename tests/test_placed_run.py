@@ -101,6 +101,10 @@ def test_a_placed_run_is_stopped_and_resumed_without_a_placement(whom: str, tmp_
         running.kill()
     assert running.returncode in ((143,) if whom != "launcher" else (143, 1)), said
     assert not result.exists()
+    ranks = [Path("/proc", each.read_text()) for each in pids.iterdir()]
+    while any(rank.exists() for rank in ranks):  # Open MPI's launcher may end before the ranks that it has told to
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     asked = Scenario.load(path)
     assert job.run(asked, out=result, resume=True, processes=1) == job.DONE
     assert job.run(asked, out=tmp_path / "whole.zarr", processes=1) == job.DONE
