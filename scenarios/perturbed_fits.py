@@ -46,7 +46,8 @@ class PerturbedFits:
         iterations: int = 8,
         on_iteration: Callable[[int, Floats], None] | None = None,
     ) -> PerturbedFits:
-        """Fit `draws` times, by damped Gauss-Newton steps whose Jacobian is kept up to date by Broyden's formula.
+        """Fit `draws` times: a whole Gauss-Newton step, which ends the fit of a linear model, and damped ones whose
+        Jacobian is kept up to date by Broyden's formula.
 
         A draw that does not get nearer keeps what it has; see `excess`.
 
@@ -54,6 +55,7 @@ class PerturbedFits:
             on_iteration: called with the number of the iteration and the costs `[D]`.
         """
         fits = _Fits(problem, laplace, draws=draws, seed=seed)
+        fits.leap()
         for number in range(iterations):
             fits.step()
             if on_iteration is not None:
@@ -92,24 +94,39 @@ class _Fits:
         cost = (misfit**2).sum(axis=1) + ((u[:, self.free] - self.prior) ** 2).sum(axis=1)
         return np.where(np.isfinite(cost), cost, np.inf), misfit
 
+    def leap(self) -> None:
+        """One whole step of every fit; kept where the cost falls, else forgotten: so far away it says nothing of here."""
+        trial = self._trial(np.zeros(len(self.u)))
+        cost, misfit = self._cost(trial)
+        self._keep(trial, cost, misfit)
+
     def step(self) -> None:
-        """One trial step of every fit; kept where the cost falls."""
-        trial = self.u.copy()
-        for i in range(len(trial)):
-            curvature = self.jacobian[i].T @ self.jacobian[i] + np.eye(int(self.free.sum()))
-            gradient = -self.jacobian[i].T @ self.misfit[i] + self.prior[i] - self.u[i, self.free]
-            damped = curvature + self.damping[i] * np.diag(np.diag(curvature))
-            trial[i, self.free] += np.linalg.solve(damped, gradient)
-        trial = reflected(trial, self.low, self.high)
+        """One damped step of every fit; kept where the cost falls."""
+        trial = self._trial(self.damping)
         cost, misfit = self._cost(trial)
         for i in range(len(trial)):
             move = (trial[i] - self.u[i])[self.free]
             if np.isfinite(misfit[i]).all() and move @ move > 0:
                 wrong = misfit[i] - self.misfit[i] - self.jacobian[i] @ move
                 self.jacobian[i] += np.outer(wrong, move) / (move @ move)
-        nearer = cost < self.cost
+        nearer = self._keep(trial, cost, misfit)
         self.damping = np.where(nearer, self.damping / 3.0, self.damping * 4.0)
+
+    def _trial(self, damping: Floats) -> Floats:
+        """Where a step leads, damped in units of each parameter's curvature `[D]`; within the bounds `[D, P]`."""
+        trial = self.u.copy()
+        for i in range(len(trial)):
+            curvature = self.jacobian[i].T @ self.jacobian[i] + np.eye(int(self.free.sum()))
+            gradient = -self.jacobian[i].T @ self.misfit[i] + self.prior[i] - self.u[i, self.free]
+            damped = curvature + damping[i] * np.diag(np.diag(curvature))
+            trial[i, self.free] += np.linalg.solve(damped, gradient)
+        return reflected(trial, self.low, self.high)
+
+    def _keep(self, trial: Floats, cost: Floats, misfit: Floats) -> NDArray[np.bool_]:
+        """Take what is nearer `[D]`."""
+        nearer = cost < self.cost
         self.u[nearer], self.cost[nearer], self.misfit[nearer] = trial[nearer], cost[nearer], misfit[nearer]
+        return nearer
 
     def rise(self) -> Floats:
         """Chi2 to the true data above the best fit's, over the inflated noise `[D]`."""

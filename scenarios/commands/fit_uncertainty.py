@@ -44,6 +44,7 @@ def write(problem: Path, *, out: Path, factors: Path, draws: int, seed: int, mod
 
     fits = PerturbedFits.make(fit, laplace, draws=draws, seed=seed, on_iteration=tell)
     print(f"  chi2 rise of the draws: {_quartiles(fits.rise)}; expected {laplace.constrained:.1f}")
+    print(f"  cost of the draws above the least of a linear model: {_quartiles(fits.excess)}; 0 in one")
     _write_tables(fit, laplace, fits, name=problem.name, out=out, factors=factors)
     print(f"wrote {out} and {factors} in {time.perf_counter() - begun:.0f} s")
 
