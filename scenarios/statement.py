@@ -240,9 +240,7 @@ class _Statement:
         spread = number.significant(self._number("variance_sd"), 2)
         text = f"Variance of {self._split} under the best treatment by source, total order: {_joined(parts)}; the standard deviation of S is {spread}."
         if self._in_ranks:
-            text += (
-                " Few cells carry most of the variance of S itself: it needs more rows than these (`variance: rows`)."
-            )
+            text += " Few cells carry most of the variance of S itself: to split it takes more rows (`variance: rows`)."
         return [text]
 
     def _assumed(self) -> list[str]:
