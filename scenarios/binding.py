@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from scenarios.part import Part, Word
 from scenarios.quantity import Count, checked, read
@@ -44,7 +45,22 @@ class Binding(Part):
     ionic_strength: IonicStrength = Field("150 mM", description="of the medium inside the cell")
     kon: Association = Field(description="what is assumed of kon")
     trajectories: Count = Field(4000, description="Brownian trajectories per class of charge and size")
+    replicas: Count | None = Field(
+        None, description="parts that the trajectories of a class are cut into, which ranks share; left out: 1"
+    )
     sigma_ln: Annotated[float, Field(strict=True, gt=0.0, le=1.0)] = Field(0.1, description="wanted error of ln k_D")
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        if (self.replicas or 1) > self.trajectories:
+            raise PydanticCustomError(
+                "replicas",
+                "{text}",
+                {
+                    "text": f"replicas {self.replicas} of {self.trajectories} trajectories; expected no more than trajectories"
+                },
+            )
+        return self
 
     @property
     def temperature_K(self) -> float:  # noqa: N802

@@ -28,7 +28,7 @@ from twin.rates import RateEstimate
 if TYPE_CHECKING:
     from scenarios.cohort import Cohort
     from scenarios.scenario import Scenario
-    from simulators.molecular import AssociationSimulator, Ligand
+    from simulators.molecular import AssociationReplicas, AssociationSimulator, Ligand
 
 Row = NDArray[np.float64]
 
@@ -114,22 +114,37 @@ class AssociationRunner:
         """Positions of the compounds of each class."""
         return tuple(self.simulator.classes.values())
 
+    @cached_property
+    def replicas(self) -> AssociationReplicas:
+        """The runs of their classes, in parts."""
+        from simulators.molecular import AssociationReplicas
+
+        assert self.scenario.molecular is not None
+        return AssociationReplicas(self.simulator, self.scenario.molecular.replicas or 1)
+
     def __call__(self, task: tuple[int, ...]) -> dict[str, Row]:
         """k_D [1/(M s)] and the standard error of its logarithm, of the compounds of one class."""
+        kind = next(kind for kind, members in self.simulator.classes.items() if members == task)
         with self.stage(_twin, self) as twin:
-            found = simulate(
+            counted = simulate(
                 twin,
-                members=np.array(task, dtype=np.int64),
+                members=self.replicas.members(kind),
                 seed=self.scenario.seed,
                 t0=0.0,
                 t1=0.0,
                 sample=(0.0,),
             )
-        return {port: found[f"{MOLECULAR}.{port}"].values[:, 0] for port in ("k_D", "sigma_ln_k_D")}
+        said = {port: counted[f"{MOLECULAR}.{port}"].values[:, 0] for port in ("reacted", "trajectories")}
+        met = self.replicas.together(kind, said)
+        warm = self.simulator.conditions["temperature_K"]
+        return {
+            "k_D": np.array([self.simulator.k_D(member, met, temperature_K=warm) for member in task]),
+            "sigma_ln_k_D": np.full(len(task), met.sigma_ln if met.reacted else np.nan),
+        }
 
 
 def _twin(runner: AssociationRunner) -> Twin:
-    return Twin({MOLECULAR: runner.simulator})
+    return Twin({MOLECULAR: runner.replicas})
 
 
 def encounters(runner: AssociationRunner, found: Sequence[Mapping[str, Row]]) -> Encounters:

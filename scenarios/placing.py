@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator, WithJsonSchema
 
 from hpc.errors import PlacementError
-from hpc.placement import Placement
+from hpc.placement import Placement, shown
 from scenarios.problem import Problem
 from twin.errors import InputError
 
@@ -45,12 +45,25 @@ def asked(scenario: Scenario, words: Sequence[str] | None) -> Placement | None:
         return placement(scenario)
     found = Placement.parse([part for word in words for part in (word.split() or [word])])
     found.check_names(simulators(scenario), where=scenario.name)
+    _check_parts(scenario, found)
     return found
 
 
 def placement(scenario: Scenario) -> Placement | None:
     """What the scenario itself asks for."""
     return Placement.parse([f"{name}={ranks}" for name, ranks in scenario.place.items()]) if scenario.place else None
+
+
+def _check_parts(scenario: Scenario, found: Placement) -> None:
+    """Refuse more ranks for Brownian dynamics than it has parts: the others would stand by. Raises `PlacementError`."""
+    ranks, asked = found.ranks.get(MOLECULAR, ()), scenario.molecular
+    parts = 1 if asked is None else asked.replicas or 1
+    if len(ranks) > parts:
+        many = f"{parts} parts" if parts > 1 else "one piece"
+        raise PlacementError(
+            f"placement {MOLECULAR}={shown(ranks)}: the trajectories of a class are in {many}; write `replicas: {len(ranks)}` under "
+            f"`molecular:` for a part to each rank, or place it on {'fewer ranks' if parts > 1 else 'one'}."
+        )
 
 
 def refuse_processes(found: Placement | None, processes: int | None) -> None:
@@ -65,6 +78,8 @@ def problems(scenario: Scenario) -> Iterator[Problem]:
     """What is wrong with `place:`."""
     for name, ranks in scenario.place.items():
         try:
-            Placement.parse([f"{name}={ranks}"]).check_names(simulators(scenario), where="the scenario")
+            found = Placement.parse([f"{name}={ranks}"])
+            found.check_names(simulators(scenario), where="the scenario")
+            _check_parts(scenario, found)
         except PlacementError as error:
             yield Problem(("place", name), str(error))

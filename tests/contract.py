@@ -157,6 +157,15 @@ def _association() -> Simulator:
     return AssociationSimulator(ligands, receptor, trajectories=64, settings=Settings(slots=64, batch=64))
 
 
+def _replicas() -> Simulator:
+    """Of one class, as many as members."""
+    from simulators.molecular import AssociationReplicas, AssociationSimulator
+
+    association = _association()
+    assert isinstance(association, AssociationSimulator)
+    return AssociationReplicas(association, MEMBERS)
+
+
 def _cached() -> Simulator:
     """Receptors behind a tolerance: the last averages hold within a step, whatever is looked at."""
     from receptor_patch import ReceptorPatch
@@ -225,6 +234,7 @@ CASES: list[Case] = [
         for engine in ("RoadRunner", "ensemble")
     ),
     Case("association, Brownian dynamics", _association, t0=0.0, t1=10.0, seeded=True),
+    Case("association in replicas", _replicas, t0=0.0, t1=10.0, seeded=True),
     Case("capture by a cell, Brownian dynamics", _capture, t0=0.0, t1=10.0, inputs={"free": 5e5}, seeded=True),
     Case("receptors, cached", _cached, t0=-10.0, t1=10.0, inputs={"L": 10.0}, seeded=True),
     Case("receptors, closure", _closure, t0=-10.0, t1=10.0, inputs={"L": 10.0}, seeded=True),

@@ -46,7 +46,7 @@ compounds:
   dose: I
   kon: kon
   koff: koff
-molecular: {receptor: c-MET kinase, kon: {median: 1e5 1/(M s), decades: 1.0, source: assumed}, trajectories: 100, sigma_ln: 1.0}
+molecular: {receptor: c-MET kinase, kon: {median: 1e5 1/(M s), decades: 1.0, source: assumed}, trajectories: 100, replicas: 2, sigma_ln: 1.0}
 arms:
   - treatment: none
     role: vehicle
@@ -54,7 +54,7 @@ arms:
     compounds: all
     doses: [1 uM]
     changes: [{hold: compound, dose: each, at: 0 min}]
-place: {molecular: 1, binding: 1, cell: 2}
+place: {molecular: 1-2, binding: 1, cell: 2}
 """
 
 
@@ -68,15 +68,15 @@ def drugs(folder: Path, *, place: str | None = None) -> Path:
 
 @needs_mpiexec
 def test_all_simulators_of_a_scenario_on_other_ranks_change_no_bit(tmp_path: Path) -> None:
-    """Brownian dynamics and rates of binding on rank 1, cells on rank 2; the command line overrules the scenario for the other run."""
+    """Brownian dynamics shared by ranks 1 and 2, rates of binding on rank 1, cells on rank 2; the command line overrules the scenario for the other run."""
     path = drugs(tmp_path)
     options = ["--place", "cell=0", "--processes", "1", "--out", str(tmp_path / "here.zarr")]
     assert main(["run", str(path), *options]) == 0
     done = mpi_launch.run(3, *TWIN, "run", str(path), "--out", str(tmp_path / "there.zarr"), timeout_s=200)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 MPI ranks, molecular=1 binding=1 cell=2, all else on 0" in done.stdout
+    assert "3 MPI ranks, molecular=1-2 binding=1 cell=2, all else on 0" in done.stdout
     same_result(tmp_path / "here.zarr", tmp_path / "there.zarr")
-    assert opened(tmp_path / "there.zarr").attrs["run_placement"] == "molecular=1 binding=1 cell=2"
+    assert opened(tmp_path / "there.zarr").attrs["run_placement"] == "molecular=1-2 binding=1 cell=2"
 
 
 @needs_mpiexec
@@ -159,6 +159,7 @@ def test_a_model_has_no_simulators_to_place(tmp_path: Path, capsys: pytest.Captu
     ("place", "says"),
     [
         ("place: {cell: 1, mollecular: 2}", "the scenario has no simulator 'mollecular'; did you mean molecular? It has cell, binding, molecular."),
+        ("place: {molecular: 1-3}", "the trajectories of a class are in 2 parts; write `replicas: 3` under `molecular:`"),
         ("place: {cell: 3-1}", "ranks 3-1 descend; write 1-3."),
         ("place: {cell: one}", "expected SIMULATOR=RANKS"),
         ("place: {cell: }", "place.cell: nothing stands here"),
@@ -170,7 +171,7 @@ def test_a_placement_in_the_scenario_is_checked_with_its_line(place: str, says: 
     with pytest.raises(InputError) as refused:
         Scenario.load(drugs(tmp_path, place=place))
     assert says in str(refused.value)
-    assert f"drugs.yaml:{DRUGS.splitlines().index('place: {molecular: 1, binding: 1, cell: 2}') + 1}: place" in str(
+    assert f"drugs.yaml:{DRUGS.splitlines().index('place: {molecular: 1-2, binding: 1, cell: 2}') + 1}: place" in str(
         refused.value
     )
 
@@ -178,7 +179,7 @@ def test_a_placement_in_the_scenario_is_checked_with_its_line(place: str, says: 
 def test_where_a_scenario_runs_is_no_part_of_what_it_asks(tmp_path: Path) -> None:
     """So that a result, and the journal of a run under way, are the same wherever they are made."""
     placed = Scenario.load(drugs(tmp_path))
-    assert str(placing.asked(placed, None)) == "molecular=1 binding=1 cell=2"
+    assert str(placing.asked(placed, None)) == "molecular=1-2 binding=1 cell=2"
     assert str(placing.asked(placed, ["cell=1-2 molecular=3"])) == "cell=1-2 molecular=3"  # as a whole, not by name
     assert placed.sha256 == Scenario.load(drugs(tmp_path, place="place: {cell: '1,3'}")).sha256
     with pytest.raises(PlacementError, match=r"drugs has no simulator 'bindin'; did you mean binding\?"):

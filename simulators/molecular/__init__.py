@@ -1,6 +1,7 @@
 """Molecules: how fast a ligand finds its receptor, by Brownian dynamics in OpenMM.
 
 - `AssociationSimulator`: diffusion-limited association rates of many ligands, as a micro-clock simulator of the twin
+- `AssociationReplicas`: its runs in parts that ranks can share
 - `CaptureSimulator`, `surface_times`: how free receptors of a cell compete for ligands, and how often these are caught again
 - `Ligand`, `Receptor`: charged spheres, from a SMILES and from a named table or a structure
 - `Encounter`, `ScreenedCoulomb`: the two of them about to meet, free of any time scale
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from simulators.molecular.encounter import Encounter, ScreenedCoulomb
     from simulators.molecular.ligand import Ligand
     from simulators.molecular.receptor import Receptor
+    from simulators.molecular.replicas import AssociationReplicas
     from simulators.molecular.simulator import AssociationSimulator
     from simulators.molecular.surface_time import surface_times
 
 _HOME = {
     "Association": "association",
+    "AssociationReplicas": "replicas",
     "AssociationSimulator": "simulator",
     "CaptureSimulator": "capture",
     "Encounter": "encounter",
@@ -34,6 +37,7 @@ _HOME = {
 
 __all__ = [
     "Association",
+    "AssociationReplicas",
     "AssociationSimulator",
     "CaptureSimulator",
     "Encounter",

@@ -130,10 +130,17 @@ def associate(
         while counted < len(flight.outcome_N) and error > sigma_ln and flight.done(counted + numerics.batch):
             counted += numerics.batch
             error = _error_of_ln(int(flight.outcome_N[:counted].sum()), counted)
-    reacted = int(flight.outcome_N[:counted].sum())
+    return pooled(encounter, int(flight.outcome_N[:counted].sum()), counted, steps=steps, settings=numerics)
+
+
+def pooled(
+    encounter: Encounter, reacted: int, counted: int, *, steps: int = 0, settings: Settings | None = None
+) -> Association:
+    """What so many trajectories say that were counted, in one run or several, and of which so many reacted."""
+    b_nm = (settings or Settings()).b * encounter.contact_nm
     arrival_nm = 4 * math.pi / smoluchowski_integral_1_nm(encounter.energy, b_nm)
     rate = arrival_nm * reacted / counted if reacted else math.nan
-    return Association(rate, error, counted, reacted, steps)
+    return Association(rate, _error_of_ln(reacted, counted), counted, reacted, steps)
 
 
 def _error_of_ln(reacted: int, counted: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,13 @@ class LigandClass:
         return math.exp((self.cell + 0.5) * _WIDTH)
 
 
+class Conditions(TypedDict):
+    """What Brownian dynamics depends on beside the molecules."""
+
+    temperature_K: float
+    ionic_strength_M: float
+
+
 class AssociationSimulator:
     """A `twin.Simulator` that estimates k_D, the rate at which ligands reach the receptor's patch by diffusion.
 
@@ -63,7 +70,8 @@ class AssociationSimulator:
     what it knows. Outputs: ``k_D`` [1/(M s)] and ``sigma_ln_k_D``, the standard error of ln k_D that was reached.
     Targets: ``ionic_strength`` [M] and ``temperature`` [K] of each member.
 
-    Noise comes from (seed, class): a member's value has the same bits in any block of members.
+    Noise comes from (seed, class): a member's value has the same bits in any block of members. Members of one class that are apart
+    each cost its whole run: to share that among ranks, see `AssociationReplicas`.
 
     Args:
         ligands: one per member.
@@ -105,8 +113,8 @@ class AssociationSimulator:
             "ionic_strength": water.check_ionic_strength(ionic_strength_M),
             "temperature": water.check_temperature(temperature_K),
         }
-        self._sigma_ln, self._trajectories = sigma_ln, trajectories
-        self._settings = settings or Settings()
+        self.sigma_ln, self.trajectories = sigma_ln, trajectories
+        self.settings = settings or Settings()
         self._time_units = time_units
         self._classes = tuple(LigandClass.of(ligand) for ligand in self.ligands)
         self._targets = {
@@ -140,6 +148,14 @@ class AssociationSimulator:
         return self._time_units
 
     @property
+    def conditions(self) -> Conditions:
+        """Those at the start."""
+        return {
+            "temperature_K": self._conditions["temperature"],
+            "ionic_strength_M": self._conditions["ionic_strength"],
+        }
+
+    @property
     def classes(self) -> Mapping[LigandClass, tuple[int, ...]]:
         """Members of each class: the blocks that cost one run each, however many members they hold."""
         members: dict[LigandClass, tuple[int, ...]] = {}
@@ -158,11 +174,15 @@ class AssociationSimulator:
             raise InputError(
                 f"AssociationSimulator: members {members.min()}…{members.max()}, but there are {len(self.ligands)} ligands."
             )
-        arrays: dict[str, NDArray[Any]] = {name: np.full(len(members), v) for name, v in self._conditions.items()}
+        arrays: dict[str, NDArray[Any]] = self.begun(len(members))
         arrays["k_D"] = np.full(len(members), np.nan)
         arrays["sigma_ln_k_D"] = np.full(len(members), np.nan)
         arrays["status"] = np.zeros(len(members), dtype=np.int8)
         return State(members=members, arrays=arrays, note={"seed": int(seed)})
+
+    def begun(self, members: int) -> dict[str, NDArray[Any]]:
+        """The conditions at the start, of so many members."""
+        return {name: np.full(members, value) for name, value in self._conditions.items()}
 
     def perturb(self, state: State, perturbations: Sequence[Perturbation]) -> State:
         """A new state under other conditions; the rates of changed members are estimated anew in the next step.
@@ -170,6 +190,10 @@ class AssociationSimulator:
         Raises:
             InputError: an unknown target, a wrong number of values, or conditions outside the range of the theory.
         """
+        return self.conditioned(state, perturbations, anew=("k_D", "sigma_ln_k_D"))
+
+    def conditioned(self, state: State, perturbations: Sequence[Perturbation], *, anew: Sequence[str]) -> State:
+        """See `perturb`; the arrays in `anew` are unknown where conditions have changed."""
         arrays = {name: array.copy() for name, array in state.arrays.items()}
         for change in perturbations:
             change.refuse_unknown(self._targets)
@@ -179,7 +203,8 @@ class AssociationSimulator:
                 _CHECKS[change.name](float(number), where=f"Perturbation of {change.target}: it")
             changed = new != old
             arrays[change.name] = new
-            arrays["k_D"][changed] = arrays["sigma_ln_k_D"][changed] = np.nan
+            for name in anew:
+                arrays[name][changed] = np.nan
             arrays["status"][changed] = 0
         return replace(state, arrays=arrays)
 
@@ -214,12 +239,16 @@ class AssociationSimulator:
                 seed=int(state.note["seed"]),
             )
             for row in rows:
-                ligand = self.ligands[int(state.members[row])]
-                diffusion = ligand.diffusion_nm2_ns(temperature_K) + self.receptor.diffusion_nm2_ns(temperature_K)
-                arrays["k_D"][row] = NM3_NS_TO_1_M_S * diffusion * found.rate_over_D_nm
+                arrays["k_D"][row] = self.k_D(int(state.members[row]), found, temperature_K=temperature_K)
                 arrays["sigma_ln_k_D"][row] = found.sigma_ln if found.reacted else np.nan
                 arrays["status"][row] = 0 if found.reacted else NOTHING_REACTED
         return arrays
+
+    def k_D(self, member: int, found: Association, *, temperature_K: float) -> float:  # noqa: N802 - the field's spelling
+        """k_D [1/(M s)] of a member, from the run of its class; NaN where nothing reacted."""
+        ligand = self.ligands[member]
+        diffusion = ligand.diffusion_nm2_ns(temperature_K) + self.receptor.diffusion_nm2_ns(temperature_K)
+        return NM3_NS_TO_1_M_S * diffusion * found.rate_over_D_nm
 
     def encounter(self, ligand_class: LigandClass, *, temperature_K: float, ionic_strength_M: float) -> Encounter:
         """What Brownian dynamics simulates for a class of ligands.
@@ -244,14 +273,26 @@ class AssociationSimulator:
         )
 
     def associate(
-        self, ligand_class: LigandClass, *, temperature_K: float, ionic_strength_M: float, seed: int
+        self,
+        ligand_class: LigandClass,
+        *,
+        temperature_K: float,
+        ionic_strength_M: float,
+        seed: int = 0,
+        generator: np.random.Generator | None = None,
+        sigma_ln: float | None = None,
+        trajectories: int | None = None,
     ) -> Association:
-        """One run of Brownian dynamics; its noise is that of (seed, class), under all conditions alike."""
+        """One run of Brownian dynamics; its noise is that of (seed, class), under all conditions alike.
+
+        Args:
+            generator: in place of that noise; `sigma_ln` and `trajectories` in place of the simulator's own.
+        """
         return associate(
             self.encounter(ligand_class, temperature_K=temperature_K, ionic_strength_M=ionic_strength_M),
-            stream(seed, "association", ligand_class.charge, ligand_class.cell),
-            sigma_ln=self._sigma_ln,
-            trajectories=self._trajectories,
+            generator or stream(seed, "association", ligand_class.charge, ligand_class.cell),
+            sigma_ln=sigma_ln or self.sigma_ln,
+            trajectories=trajectories or self.trajectories,
             temperature_K=temperature_K,
-            settings=self._settings,
+            settings=self.settings,
         )
