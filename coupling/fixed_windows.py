@@ -80,7 +80,7 @@ class FixedWindows:
         taken = take(at, stretch)
         if not taken.converged.all():
             raise not_converged(
-                taken, at, stretch, cure="shorten the windows, take AdaptiveWindows, or another acceleration"
+                taken, at, stretch, cure="shorten the windows, let their length adapt, take another acceleration"
             )
         none = np.zeros(len(taken.converged), dtype=np.int64)
         yield Crossed(taken, none, none)

@@ -5,6 +5,7 @@ Legend: `N` members.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -174,15 +175,20 @@ def _capture(part: Capture, given: Mapping[str, float], drawn: Mapping[str, Row]
 def _in_words_of_the_file(text: str) -> str:
     """A refusal of the coupling package with the cure as a scenario writes it."""
     for ours, theirs in (
+        ("GaussSeidel: ", "gauss-seidel: "),
+        ("Strang: ", "strang: "),
+        ("WaveformRelaxation: ", "waveform: "),
+        (" or WaveformRelaxation().", " or `scheme: waveform`."),
+        ("take GaussSeidel, or WaveformRelaxation(degree=1)", "take `scheme: gauss-seidel`, or `scheme: {kind: waveform, degree: 1}`"),
         ("WaveformRelaxation(degree=1) or Strang()", "`scheme: {kind: waveform, degree: 1}` or `scheme: strang`"),
         ("WaveformRelaxation(degree=1)", "`scheme: {kind: waveform, degree: 1}`"),
         (", or give ReactionSimulator a method `follow` (twin.Follower)", ""),
         (", or give CaptureSimulator a method `follow` (twin.Follower)", ""),
         (", or give Cached a method `follow` (twin.Follower)", ""),
         ("put a Bridge on this Conduit that maps one to the other.", "give both names units of one dimension, under `units:` of their models."),
-        ("Jacobi()", "`scheme: jacobi`"),
-        ("WaveformRelaxation()", "`scheme: waveform`"),
-        ("GaussSeidel(order=", "`scheme: {kind: gauss-seidel, order: …}` ("),
+        ("couple them by Jacobi()", "couple them by `scheme: jacobi`"),
     ):  # fmt: skip
         text = text.replace(ours, theirs)
-    return text
+    text = re.sub(r"GaussSeidel\(order=\[(.*?)\]\)", r"`scheme: {kind: gauss-seidel, order: [\1]}`", text)
+    text = re.sub(r"WaveformRelaxation of order (\d)", lambda found: f"waveform of degree {int(found[1]) - 1}", text)
+    return re.sub(r"\['[^\]]*'\]", lambda found: found[0].replace("'", ""), text)

@@ -14,7 +14,6 @@ from scenarios.cell import Network
 from scenarios.part import Id, Part, Symbol
 from scenarios.problem import Fault, near
 from scenarios.quantity import Count, Fraction, Time, checked, fraction, minutes, read
-from twin.errors import InputError
 
 if TYPE_CHECKING:
     from coupling.fixed_windows import Windows
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 CAPTURE_UNITS = {"free": "", "kon": "1/(M s)", "diffusion": "um**2/s", "radius": "um"}
 """What may be set in a capture simulator, and in which units."""
+_SMALLEST = 1e-6  # min, of a window whose length adapts
 _ARROW = re.compile(r"\s*([^\s.]+)\.([^\s.]+)\s*->\s*([^\s.]+)\.([^\s.]+)\s*")
 
 
@@ -186,17 +186,30 @@ class WindowsChoice(Part):
         """The windows, on the twin's clock [min]. Raises `Fault` for what does not advance."""
         from coupling import AdaptiveWindows, FixedWindows
 
-        try:
-            if self.every is not None:
-                return FixedWindows(minutes(self.every))
-            assert self.tolerance is not None
-            return AdaptiveWindows(
-                fraction(self.tolerance),
-                smallest=1e-6 if self.smallest is None else minutes(self.smallest),
-                largest=None if self.largest is None else minutes(self.largest),
+        if self.every is not None:
+            if not minutes(self.every) > 0:
+                raise Fault(
+                    f"{self.every}: a window of this length does not advance; expected one above 0, e.g. 5 min."
+                )
+            return FixedWindows(minutes(self.every))
+        assert self.tolerance is not None
+        tolerance = fraction(self.tolerance)
+        if not 0 < tolerance < 1:
+            raise Fault(f"{self.tolerance}: expected a share above 0 % and below 100 %, e.g. 0.1 %.", "tolerance")
+        for key, length in (("smallest", self.smallest), ("largest", self.largest)):
+            if length is not None and not minutes(length) > 0:
+                raise Fault(f"{length}: a window of this length does not advance; expected one above 0, e.g. 1 s.", key)
+        smallest = _SMALLEST if self.smallest is None else minutes(self.smallest)
+        if self.largest is not None and minutes(self.largest) < smallest:
+            said = (
+                f"`smallest: {self.smallest}`" if self.smallest is not None else f"the smallest, {60 * _SMALLEST:g} s"
             )
-        except InputError as error:
-            raise Fault(str(error)) from error
+            raise Fault(
+                f"{self.largest} is less than {said}; expected the longest window to be the longer one.", "largest"
+            )
+        return AdaptiveWindows(
+            tolerance, smallest=smallest, largest=None if self.largest is None else minutes(self.largest)
+        )
 
 
 def _one_key(key: str) -> Callable[[Any], Any]:

@@ -181,6 +181,7 @@ def test_where_a_scenario_runs_is_no_part_of_what_it_asks(tmp_path: Path) -> Non
     placed = Scenario.load(drugs(tmp_path))
     assert str(placing.asked(placed, None)) == "molecular=1-2 binding=1 cell=2"
     assert str(placing.asked(placed, ["cell=1-2 molecular=3"])) == "cell=1-2 molecular=3"  # as a whole, not by name
+    assert placing.asked(Scenario.load(drugs(tmp_path, place="place: {}")), None) is None  # as if it were left out
     assert placed.sha256 == Scenario.load(drugs(tmp_path, place="place: {cell: '1,3'}")).sha256
     with pytest.raises(PlacementError, match=r"drugs has no simulator 'bindin'; did you mean binding\?"):
         placing.asked(placed, ["bindin=1"])
