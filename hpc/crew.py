@@ -56,6 +56,9 @@ class Crew:
         self._waiting: deque[bytearray] = deque()
         self._set_aside: list[bytearray] = []
         self._deaths: dict[int, int] = {}
+        self._suspects: set[int] = (
+            set()
+        )  # that a rank may have died of: nothing is given ahead of them until they are done
         self._function = bytearray()
         self._patience = Patience()
         self._ahead = 0
@@ -98,6 +101,7 @@ class Crew:
         self.cancel()
         self._function, self.round = function, parcel.label(function).round
         self._deaths.clear()
+        self._suspects.clear()
         self._pool.begin(function)
 
     def submit(self, task: bytearray) -> None:
@@ -147,6 +151,7 @@ class Crew:
                     broken = f"rank {rank}: {parcel.unpack(message)}"
             elif kind is Kind.RESULT:
                 if round_ == self.round:
+                    self._suspects.discard(index)
                     if self._held.get(rank, {}).pop(index, None) is not None:
                         self._vacancies.put(rank, self._room(rank))
                     results.append(message)
@@ -177,7 +182,9 @@ class Crew:
         self._pool.close()
 
     def _room(self, rank: int) -> int:
-        return self._workers_of(rank) * (1 + self._ahead) - len(self._held[rank])
+        held = self._held[rank]
+        singled_out = self._suspects and not self._suspects.isdisjoint(held)
+        return self._workers_of(rank) * (1 if singled_out else 1 + self._ahead) - len(held)
 
     def _workers_of(self, rank: int) -> int:
         """Workers of a rank that answers to this one, and of those that answer to it."""
@@ -191,6 +198,12 @@ class Crew:
     def _distribute(self) -> None:
         """Give what waits to whoever has room: in turn, and to the own workers where they have more."""
         while self._waiting:
+            if self._suspects and parcel.label(self._waiting[0]).task in self._suspects and self._below:
+                free = (rank for rank, held in self._held.items() if len(held) < self._workers_of(rank))
+                if (rank := next(free, None)) is None:
+                    return
+                self._hand_over(self._waiting.popleft(), rank)
+                continue
             rank, own = self._vacancies.next(), self._pool.room
             if rank is not None and self._vacancies.of(rank) > max(0, own):
                 self._hand_over(self._waiting.popleft(), rank)
@@ -206,6 +219,8 @@ class Crew:
             self._post.send(self._function, rank)
         self._held[rank][parcel.label(task).task] = task
         self._vacancies.take(rank)
+        if self._suspects:
+            self._vacancies.put(rank, self._room(rank))
         self._post.send(task, rank)
 
     def _requeue(self, rank: int) -> None:
@@ -218,8 +233,9 @@ class Crew:
     def _lose(self, rank: int) -> None:
         """A rank has died: its tasks are tried again, and ranks that answered to it answer to this one, beginning anew.
 
-        Tasks are begun in the order in which they were given: its death is blamed on as many as it had workers for, the oldest
-        that it has not answered. Of these some may be done, their results having waited to be sent (`hpc.patience.HOLD_S`).
+        Its death is blamed on what it held if all of that was worked on. Where more had been given to it ahead, results of some may have
+        waited to be sent (`hpc.patience.HOLD_S`), so that nobody knows which task it was: none is blamed, and all of them are tried again
+        with nothing ahead of them, which tells.
         """
         if rank not in self._below:
             self._below = {head: tuple(one for one in group if one != rank) for head, group in self._below.items()}
@@ -232,8 +248,10 @@ class Crew:
             if orphan not in self._post.lost:
                 self._below[orphan], self._held[orphan] = (), {}
         again: list[bytearray] = []
-        for position, (index, task) in enumerate(self._held.pop(rank).items()):
-            self._deaths[index] = self._deaths.get(index, 0) + (position < begun)
+        held = self._held.pop(rank)
+        self._suspects |= held.keys()
+        for index, task in held.items():
+            self._deaths[index] = self._deaths.get(index, 0) + (len(held) <= begun)
             if self._deaths[index] < DEATHS_BEFORE_SET_ASIDE:
                 again.append(task)
                 continue

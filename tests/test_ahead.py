@@ -122,25 +122,26 @@ class Stuck:
 
 
 def test_the_death_of_a_rank_is_blamed_on_the_task_that_it_worked_on() -> None:
-    """Three ranks die in turn with the same task; others waited behind it there, and are done once, elsewhere, and blamed for nothing."""
-    post = Stuck(5)
+    """Ranks die in turn with the same task. With the first others waited behind it: nobody knows of which it died; then it is alone, and
+    three deaths are its own. The others are done once, elsewhere, and blamed for nothing."""
+    post = Stuck(6)
     crew = Crew(post, workers=1)  # pyright: ignore[reportArgumentType]
     crew._pool.size = 0  # all tasks go to other ranks
-    crew.lead(teams(range(1, 5)))
+    crew.lead(teams(range(1, 6)))
     crew.begin(parcel.pack(Kind.FUNCTION, work.square, round=1))
     crew.ahead = 3
-    assert crew.room == 16
+    assert crew.room == 20
     for index in range(16):
         crew.submit(parcel.pack(Kind.TASK, index, round=1, index=index))
     results: list[bytearray] = []
-    for death in range(1, 4):
+    for death in range(4):
         ((victim, waiting),) = post.stuck.items()
-        assert len(waiting) > 1 or death > 1
+        assert (len(waiting) > 1) == (death == 0)
         post.stuck.clear()
         post.dying = {victim}
         results += crew.collect(0.0)
         results += crew.collect(0.0)  # the others have answered, and have room for what it held
-        assert {index: count for index, count in crew._deaths.items() if count} == {0: death}
+        assert {index: count for index, count in crew._deaths.items() if count} == ({0: death} if death else {})
     results += crew.collect(0.0) + crew.collect(0.0)
     found = {parcel.label(one).task: parcel.unpack(one) for one in results}
     assert len(results) == len(found) == 16
@@ -149,6 +150,44 @@ def test_the_death_of_a_rank_is_blamed_on_the_task_that_it_worked_on() -> None:
     assert "set aside after 3 ranks were lost that held it" in failure.message
     assert found == {index: -index for index in range(1, 16)}
     assert crew.running == 0
+
+
+class Hasty(Stuck):
+    """A post to ranks that keep what they have finished while more waits behind it, and die of task 6 before they send it."""
+
+    def send(self, message: bytearray, rank: int) -> None:
+        kind, _, index = parcel.label(message)
+        if kind is Kind.TASK:
+            self.stuck.setdefault(rank, []).append(index)
+
+    def receive(self) -> list[tuple[int, bytearray]]:
+        given, self.stuck = self.stuck, {}
+        self.dying = {rank for rank, tasks in given.items() if 6 in tasks}
+        return [
+            (rank, parcel.pack(Kind.RESULT, -index, round=1, index=index))
+            for rank, tasks in given.items()
+            for index in tasks
+            if rank not in self.dying
+        ]
+
+
+def test_a_task_that_was_finished_and_not_yet_sent_is_blamed_for_nothing() -> None:
+    """Task 1 was given to the same rank before task 6, which kills it: if the oldest unanswered were blamed, 1 would be set aside."""
+    post = Hasty(6)
+    crew = Crew(post, workers=1)  # pyright: ignore[reportArgumentType]
+    crew._pool.size = 0
+    crew.lead(teams(range(1, 6)))
+    crew.begin(parcel.pack(Kind.FUNCTION, work.square, round=1))
+    crew.ahead = 3
+    for index in range(20):
+        crew.submit(parcel.pack(Kind.TASK, index, round=1, index=index))
+    assert post.stuck[2] == [1, 6, 11, 16]
+    results = [one for _ in range(20) for one in crew.collect(0.0)]
+    assert post.lost
+    assert {index: count for index, count in crew._deaths.items() if count} == {6: 3}
+    found = {parcel.label(one).task: parcel.unpack(one) for one in results}
+    assert isinstance(found.pop(6), TaskFailure)
+    assert found == {index: -index for index in range(20) if index != 6}
 
 
 def test_results_of_tasks_given_ahead_come_in_order_and_once() -> None:
