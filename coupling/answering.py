@@ -43,35 +43,41 @@ NOTHING = ({}, {}, {})
 """The arrays of a message that has none."""
 
 _DONE, _STEP = int(Kind.DONE), int(Kind.STEP)
+_NOT_YET = float("nan")  # a time that is not known
 
 
 def answer(line: Line, simulators: Mapping[int, Simulator]) -> None:
     """Answer for these simulators until the rank that leads does so no more. What breaks is told to it: it decides."""
     wire = line.wire(line.leader)
     members = wire.kept
+    replies = {about: wire.way(_DONE, about) for about in simulators}
     while True:
-        ready, state = wire.expect(), None
-        if ready is not None and ready.kind == _STEP and not ready.groups[0]:  # made ready while rank 0 is at work
-            state = State.known(members[ready.about], ready.groups[1], float("nan"), ready.facts)
+        ready, made = wire.expect(), None
+        if ready is not None and ready.kind == _STEP and not ready.groups[0]:  # while the rank that leads is at work
+            about = ready.about
+            same = members[about]
+            state = State.known(same, ready.groups[1], _NOT_YET, ready.facts)
+            made = simulators[about].step, state, ready.groups[2], same, replies[about]
         asked = wire.receive()
-        about = asked.about
-        if about == NOBODY:
-            return
-        if asked.groups[0]:
-            members[about] = asked.groups[0]["members"].copy()  # kept, and a part of a buffer would keep all of it
-        same, numbers = members[about], asked.numbers
         try:
-            if asked is ready and state is not None:
-                state, outputs = simulators[about].step(
-                    state.clocked(numbers[0]), asked.groups[2], t0=numbers[1], t1=numbers[2], sample=numbers[3:]
+            if asked is ready and made is not None:
+                (step, state, inputs, same, reply), numbers = made, asked.numbers
+                state, outputs = step(
+                    state.clocked(numbers[0]), inputs, t0=numbers[1], t1=numbers[2], sample=numbers[3:]
                 )
             else:
+                about = asked.about
+                if about == NOBODY:
+                    return
+                if asked.groups[0]:
+                    members[about] = asked.groups[0]["members"].copy()  # a part of a buffer would keep all of it
+                same, reply = members[about], replies[about]
                 state, outputs = answered(simulators[about], asked, same)
             whose = SAME_MEMBERS if state.members is same else {"members": state.members}
-            wire.send(_DONE, about, (whose, state.arrays, outputs), (state.time,), state.note, asked.ticket)
+            reply.send(whose, state.arrays, outputs, (state.time,), state.note, asked.ticket)
         except Exception as error:
             facts = {"type": type(error).__name__, "text": str(error), "traceback": traceback.format_exc()}
-            wire.send(Kind.FAILED, about, NOTHING, facts=facts, ticket=asked.ticket)
+            wire.send(Kind.FAILED, asked.about, NOTHING, facts=facts, ticket=asked.ticket)
 
 
 def answered(simulator: Simulator, asked: Message, members: NDArray[np.int64]) -> tuple[State, Values]:

@@ -47,6 +47,7 @@ from twin.simulator import Follower, Simulator, State, Values
 _Request = tuple[int, State, Values, Sequence[float], Mapping[str, Any], int]
 Answer = Callable[[], tuple[State, Values]]
 _STEP, _DONE = int(Kind.STEP), int(Kind.DONE)  # every microsecond counts in a step
+_NOT_YET = float("nan")  # a time that is not known
 
 
 @contextmanager
@@ -113,7 +114,7 @@ class RemoteSimulator(Wrapper):
 
     def __init__(self, local: Simulator, *, name: str, number: int, desk: Desk) -> None:
         super().__init__(local)
-        self._name, self._number, self._desk = name, number, desk
+        self._name, self._number, self._desk, self._line = name, number, desk, desk.line
         self.settle_in()
         desk.remote.append(self)
 
@@ -122,6 +123,9 @@ class RemoteSimulator(Wrapper):
         self._ranks = self._desk.ranks(self._name)
         self._told: NDArray[np.int64] | None = None  # members of the last message: the ranks know them
         self._only = self._ranks[0] if len(self._ranks) == 1 and not self._here else None
+        if self._only is not None:
+            self._wire = self._desk.wires[self._only]
+            self._steps = self._wire.way(_STEP, self._number)
 
     @property
     def _here(self) -> bool:
@@ -148,7 +152,10 @@ class RemoteSimulator(Wrapper):
         self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
     ) -> tuple[State, Values]:
         """See `twin.Simulator.step`."""
-        return self._asked(_STEP, state, inputs, (state.time, t0, t1, *sample), state.note)()
+        numbers = (state.time, t0, t1, *sample) if len(sample) else (state.time, t0, t1)
+        if self._only is None:
+            return self._asked(_STEP, state, inputs, numbers, state.note)()
+        return self._alone(*self._sent(self._only, (_STEP, state, inputs, numbers, state.note, 0)))
 
     def begin(
         self,
@@ -177,28 +184,31 @@ class RemoteSimulator(Wrapper):
         deaths: int = 0,
     ) -> Answer:
         """Send a request to all ranks that share the members; what is returned waits for the answers. So many died at it before."""
-        members, desk, only = state.members, self._desk, self._only
-        known = members is self._told
         again = (kind, state, values, numbers, facts, deaths)
-        if only is not None:
-            groups = (SAME_MEMBERS if known else {"members": members}, state.arrays, values)
-            line, wire = desk.line, desk.wires[only]
-            line.ticket = ticket = line.ticket + 1
-            sent = False
-            try:
-                wire.send(kind, self._number, groups, numbers, facts, ticket)
-                sent = True
-                ready = wire.expect()
-            except Exception as error:
-                desk.lose(only, error, ticket if sent else None)
-                return partial(self._anew, again, only, ticket)
-            self._told = members
-            # while the other rank is at work
-            made = None if ready is None or ready.kind != _DONE else _state(ready, members)
-            return partial(self._alone, only, ticket, again, ready, made)
+        if self._only is not None:
+            return partial(self._alone, *self._sent(self._only, again))
         if self._here:
             return partial(self._taken_here, *again)
-        return self._shared(*again, known=known)
+        return self._shared(*again, known=state.members is self._told)
+
+    def _sent(self, rank: int, request: _Request) -> tuple[int, int, _Request, Message | None, State | None]:
+        """Send a request to the one rank: what `_alone` waits for."""
+        kind, state, values, numbers, facts, _ = request
+        members, line, sent, ready, made = state.members, self._line, False, None, None
+        whose = SAME_MEMBERS if members is self._told else {"members": members}
+        line.ticket = ticket = line.ticket + 1
+        way = self._steps if kind == _STEP else self._wire.way(kind, self._number)
+        try:
+            way.send(whose, state.arrays, values, numbers, facts, ticket)
+            sent = True
+            ready = self._wire.expect()
+        except Exception as error:
+            self._desk.lose(rank, error, ticket if sent else None)
+        else:
+            self._told = members
+            if ready is not None and ready.kind == _DONE:  # while the other rank is at work
+                made = _state(ready, members)
+        return rank, ticket, request, ready, made
 
     def _shared(
         self,
@@ -320,9 +330,8 @@ _KINDS: Mapping[tuple[bool, bool], type[RemoteSimulator]] = {
 
 def _state(reply: Message, members: NDArray[np.int64]) -> State:
     whose, arrays, _ = reply.groups
-    return State.known(
-        whose["members"] if whose else members, arrays, reply.numbers[0] if reply.numbers else float("nan"), reply.facts
-    )
+    time = reply.numbers[0] if reply.numbers else _NOT_YET
+    return State.known(whose["members"] if whose else members, arrays, time, reply.facts)
 
 
 def _joined_states(states: Sequence[State], members: NDArray[np.int64]) -> State:
@@ -333,7 +342,7 @@ def _joined_states(states: Sequence[State], members: NDArray[np.int64]) -> State
     """
     first = states[0]
     for other in states[1:]:
-        if dict(other.note) != dict(first.note):
+        if repr(sorted(other.note.items())) != repr(sorted(first.note.items())):  # NaN does not differ from itself
             raise SimulationError(
                 f"ranks disagree in the note of a state: {dict(first.note)} and {dict(other.note)}; what differs between "
                 "members belongs into its arrays."

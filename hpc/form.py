@@ -7,21 +7,21 @@ forms go to and fro.
 
 from __future__ import annotations
 
-import json
+import pickle
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from hpc import scribe
+from hpc.scribe import Array, Group, Read, Write
+
 Buffer = NDArray[np.uint8]
-Group = Mapping[str, Array]
 Groups = tuple[Group, Group, Group]
 Spec = tuple[str, str, Sequence[int]]  # name, dtype, shape
-Place = tuple[Array | None, np.dtype[Any], tuple[int, ...]]  # in a buffer; None: a large array, which follows
 _ALIGNMENT = 16
 _LARGE = 32_768  # bytes of an array: from here on a message of its own costs less than a copy on both sides
 
@@ -51,17 +51,20 @@ class Form:
 
     Args:
         kind, about: small numbers, the same in all messages of this form.
-        facts: what JSON can hold, the same as well; NaN and infinities too.
+        facts: plain values by name, the same as well.
         groups: for each, names, dtypes and shapes of its arrays.
         count: of numbers.
 
     Attributes:
         number: by which the other end knows it; 0: it does not.
+        key: what makes two forms one.
         said: its facts to the last bit and type.
         head: number, ticket and numbers, as a struct.
         total: bytes of a message without its large arrays; `bytes` with them.
+        names: of the arrays, by group.
         dtypes, shapes: of all arrays.
         starts: where each lies in a message; -1: it follows, being large.
+        message: all arrays, one by one -> the message of them, without ticket and numbers.
 
     Raises:
         TypeError: an array of objects or records, which are no plain bytes.
@@ -70,17 +73,18 @@ class Form:
     def __init__(
         self, kind: int, about: int, facts: Mapping[str, Any], groups: Sequence[Sequence[Spec]], count: int
     ) -> None:
-        self.number, self.kind, self.about, self.count = 0, kind, about, count
+        self.number, self.kind, self.about, self.count = 0, int(kind), about, count
         self.facts, self.said = dict(facts), _said(facts)
         self.head = struct.Struct(f"<qq{count}d")
-        self._names = [[name for name, _, _ in group] for group in groups]
-        self._edges = (len(self._names[0]), len(self._names[0]) + len(self._names[1]))
+        self._specs = groups
+        self.key = (self.kind, about, self.said, repr(groups), count)
+        self.names = [[name for name, _, _ in group] for group in groups]
         self.dtypes = [np.dtype(code) for group in groups for _, code, _ in group]
         self.shapes = [tuple(shape) for group in groups for _, _, shape in group]
         self.starts: list[int] = []
         self.total, self.bytes = self.head.size, 0
         for name, dtype, shape in zip(
-            (n for names in self._names for n in names), self.dtypes, self.shapes, strict=True
+            (n for names in self.names for n in names), self.dtypes, self.shapes, strict=True
         ):
             if dtype.hasobject or dtype.names is not None:
                 raise TypeError(f"array {name!r} of {dtype} cannot go to another rank; expected plain numbers.")
@@ -92,7 +96,11 @@ class Form:
             self.starts.append(-(-self.total // _ALIGNMENT) * _ALIGNMENT)
             self.total = self.starts[-1] + size
         self.bytes += self.total
-        self.large = [i for i, start in enumerate(self.starts) if start < 0]
+        self.large = tuple(i for i, start in enumerate(self.starts) if start < 0)
+        self._counts = tuple(map(len, self.names))
+        self.message: Read = scribe.reader(self._counts, bool(self.facts))(
+            self.names, Message, self.kind, about, self.facts
+        )
 
     @classmethod
     def of(cls, kind: int, about: int, facts: Mapping[str, Any], groups: Groups, count: int) -> Form:
@@ -103,60 +111,32 @@ class Form:
     @classmethod
     def read(cls, text: bytes) -> Form:
         """From its text."""
-        number, kind, about, facts, groups, count = json.loads(text)
-        form = cls(kind, about, facts, groups, count)
+        number, *contents = pickle.loads(text)
+        form = cls(*contents)
         form.number = number
         return form
 
     def text(self) -> bytes:
         """As the other end reads it."""
-        specs = iter([(dtype.str, shape) for dtype, shape in zip(self.dtypes, self.shapes, strict=True)])
-        groups = [[(name, *next(specs)) for name in names] for names in self._names]
-        return json.dumps([self.number, self.kind, self.about, self.facts, groups, self.count]).encode()
+        return pickle.dumps((self.number, self.kind, self.about, self.facts, self._specs, self.count), protocol=5)
 
-    def says(self, facts: Mapping[str, Any], count: int) -> bool:
-        """Whether a message with these facts and so many numbers may have this form."""
-        return count == self.count and (not (facts or self.facts) or _said(facts) == self.said)
+    def says(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a message with these facts may have this form."""
+        return not (facts or self.facts) or _said(facts) == self.said
 
     def views(self, buffer: Buffer) -> list[Array]:
         """The places in a buffer of all arrays but the large ones."""
         places = zip(self.dtypes, self.shapes, self.starts, strict=True)
         return [np.ndarray(shape, dtype, buffer, start) for dtype, shape, start in places if start >= 0]
 
-    def places(self, buffer: Buffer) -> list[tuple[list[str], list[Place]]]:
-        """The places in a buffer of all arrays, group by group with their names."""
+    def writer(self, buffer: Buffer, go: Callable[[], None]) -> Write:
+        """What writes a message into this buffer, once the form has its number, and then lets it go."""
         views = iter(self.views(buffer))
-        rest = zip(self.dtypes, self.shapes, self.starts, strict=True)
-        found = iter([(next(views) if start >= 0 else None, dtype, shape) for dtype, shape, start in rest])
-        return [(names, [next(found) for _ in names]) for names in self._names]
-
-    def message(self, arrays: Sequence[Array]) -> Message:
-        """A message of these arrays, without ticket and numbers."""
-        first, second, third = self._names
-        one, two = self._edges
-        groups = (
-            dict(zip(first, arrays)) if one else {},  # noqa: B905 (the first so many)
-            dict(zip(second, arrays[one:two] if one or third else arrays)) if second else {},  # noqa: B905
-            dict(zip(third, arrays[two:])) if third else {},  # noqa: B905
+        places = [next(views) if start >= 0 else None for start in self.starts]
+        made = scribe.writer(self._counts, self.count, self.large)
+        return made(
+            self.names, self.count, places, self.dtypes, self.shapes, self.head.pack_into, buffer.data, self.number, go
         )
-        return Message(self.kind, self.about, groups, {**self.facts}, 0, ())
-
-
-def copied(groups: Groups, places: Sequence[tuple[list[str], list[Place]]]) -> list[Array] | None:
-    """Copy arrays to their places; the large ones, or None where names, their order, a dtype or a shape differs."""
-    large: list[Array] = []
-    for group, (names, own) in zip(groups, places):  # noqa: B905 (three; every microsecond counts)
-        if group or names:
-            if [*group] != names:
-                return None
-            for array, (view, dtype, shape) in zip(group.values(), own):  # noqa: B905 (as many as names)
-                if array.shape != shape or array.dtype != dtype:
-                    return None
-                if view is None:
-                    large.append(array)
-                else:
-                    view[...] = array
-    return large
 
 
 def _said(facts: Mapping[str, Any]) -> str:

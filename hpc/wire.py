@@ -10,24 +10,25 @@ sleeps between them: MPI's own waiting would keep a core from the simulator it w
 from __future__ import annotations
 
 import os
-import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpc import stop
-from hpc.form import Array, Buffer, Form, Groups, Message, Place, copied
+from hpc.form import Form, Groups, Message
+from hpc.scribe import Array
+from hpc.slot import CAPACITY, Head, Incoming, Look
+from hpc.way import FORM, HEAD, TAG, Way, Ways
 
-_TAG = 7471
-_HEAD = struct.Struct("<qq")
-_FORM = 0  # in place of a form's number: its text follows
-_FORMS = 32  # that either end is told; a run has a handful
-_CAPACITY = 1024  # bytes of the first buffers to receive into
+if TYPE_CHECKING:
+    from hpc.compiled_scribe import CompiledScribe
+
 _BUFFERS = 8  # to receive into, and as many large arrays of each kind
-_SHARE = 8  # an array so many times smaller than its buffer is copied from it: it would keep all of it
+_HELD_ONCE = [*map(getrefcount, [object()])]  # what is counted of something that only a list holds
 _NO_FACTS: Mapping[str, Any] = {}
 
 _LOOKS = 100  # between two looks at the clock
@@ -52,18 +53,24 @@ class Wire:
 
     def __init__(self, communicator: Any, mpi: Any, rank: int) -> None:
         self._communicator, self._mpi, self._rank = communicator, mpi, rank
-        self.sent: Form | None = None
         self.received: Form | None = None
         self.kept: dict[int, Array] = {}
-        self._lanes: dict[tuple[int, int], _Lane] = {}  # by kind and what it is about: that of the latest message
-        self._told: dict[tuple[bytes, str], _Lane] = {}
+        self._compiled = _compiled(mpi)
+        self._ways = Ways(communicator, mpi, rank, self._compiled)
         self._known: dict[int, Form] = {}
-        self._leaving: list[tuple[Any, Array]] = []
-        self._incoming: list[_Slot] = []
+        self._incoming: list[Incoming] = []
         self._large: dict[tuple[np.dtype[Any], tuple[int, ...]], list[Array]] = {}
-        self._capacity = _CAPACITY
-        self._posted: _Slot | None = None
+        self._capacity = CAPACITY
+        self._posted: Incoming | None = None
         self._at_once_s = _AT_ONCE_S
+
+    @property
+    def sent(self) -> Form | None:
+        return None if self._ways.latest is None else self._ways.latest.form
+
+    def way(self, kind: int, about: int) -> Way:
+        """For messages of one kind about one thing: who sends many asks once."""
+        return self._ways.way(kind, about)
 
     def send(
         self,
@@ -74,30 +81,8 @@ class Wire:
         facts: Mapping[str, Any] = _NO_FACTS,
         ticket: int = 0,
     ) -> None:
-        """Send a message without waiting; see `hpc.form.Message`. Large arrays must stay as they are until it has come.
-
-        Raises:
-            TypeError: an array of objects or records.
-        """
-        lane = self._lanes.get((kind, about))
-        if lane is not None and lane.form.says(facts, len(numbers)):
-            slot = lane.slot
-            if not slot.test():
-                slot = lane.slot = self._outgoing(lane)
-            try:
-                large = copied(groups, slot.places)
-            except AttributeError:  # a list, or a number: told as arrays below
-                large = None
-            if large is not None:
-                form = self.sent = lane.form
-                form.head.pack_into(slot.block, 0, form.number, ticket, *numbers)
-                slot.start()
-                for array in large:
-                    self._leave(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-                return
-        first, second, third = ({name: np.asarray(array) for name, array in group.items()} for group in groups)
-        self._agree(kind, about, facts, (first, second, third), len(numbers))
-        self.send(kind, about, (first, second, third), numbers, facts, ticket)
+        """Send one message; see `Way.send`."""
+        self._ways.way(kind, about).send(*groups, numbers, facts, ticket)
 
     def expect(self) -> Message | None:
         """Something will come: be ready for it. Returns the message that will come if it has the form of the latest one."""
@@ -109,13 +94,15 @@ class Wire:
         else:
             if len(self._incoming) >= _BUFFERS:
                 self._incoming.pop(0).request.Free()  # its memory lives as long as somebody holds a part of it
-            slot = _Slot(self._capacity)
-            slot.serve(self._communicator.Recv_init([slot.buffer, self._mpi.BYTE], self._rank, _TAG))
+            slot = Incoming(self._capacity, self._persistent, self._mpi.BYTE, self._compiled)
             self._incoming.append(slot)
         slot.start()
         self._posted = slot
+        sent = self._ways.latest
+        if sent is not None and sent.busy:  # has it left? seen now, while nobody waits for us
+            sent.busy = not sent.test()
         if self.received is not None:
-            slot.open(self.received)
+            slot.foresee(self.received)
         return slot.message
 
     def receive(self) -> Message:
@@ -126,40 +113,21 @@ class Wire:
         """
         if self._posted is None:
             self.expect()
-        slot, form = self._posted, self.received
+        slot = self._posted
         assert slot is not None
-        if not slot.test():
-            self._at_once_s = _wait(slot.test, self._at_once_s)
-        self._posted = None
-        message, slot.message = slot.message, None
-        if form is not None:
-            head = form.head.unpack_from(slot.block)
-            if head[0] == form.number:
-                message = message or form.message(self._arrays(slot, form))
-                message.ticket, message.numbers = head[1], head[2:]
-                return message
-        message = None
-        number, length = _HEAD.unpack_from(slot.block)
-        if number == _FORM:
-            content = np.empty(length, dtype=np.uint8)
-            self._communicator.Recv([content, self._mpi.BYTE], self._rank, _TAG)
-            self._learn(Form.read(content.tobytes()))
-            return self.receive()
-        form = self.received = self._known[number]
-        slot.open(form)
-        message, slot.message = slot.message or form.message(self._arrays(slot, form)), None
-        head = form.head.unpack_from(slot.block)
-        message.ticket, message.numbers = head[1], head[2:]
-        return message
+        head = slot.look(1)
+        if head is None:
+            head, self._at_once_s = _waited(slot.look, self._at_once_s)
+        self._posted, message = None, slot.message
+        if head and message is not None:
+            slot.message = None
+            message.ticket, message.numbers = head
+            return message
+        return self._read(slot)
 
     def flush(self) -> None:
         """Wait until everything has left."""
-        for lane in self._told.values():
-            for slot in lane.slots:
-                slot.request.Wait()
-        for request, _ in self._leaving:
-            request.Wait()
-        self._leaving.clear()
+        self._ways.flush()
 
     def forget(self) -> None:
         """Expect nothing more: what comes now is lost, and so is the wire."""
@@ -168,41 +136,24 @@ class Wire:
             self._posted.request.Wait()
             self._posted = None
 
-    def _agree(self, kind: int, about: int, facts: Mapping[str, Any], groups: Groups, count: int) -> None:
-        """Use the form of these contents from now on; the other end is told of it if it does not know it."""
-        form = Form.of(kind, about, facts, groups, count)
-        key = (form.text(), form.said)  # numbers of numpy read like Python's, and are said otherwise
-        lane = self._told.get(key)
-        if lane is None:
-            form.number = len(self._told) + 1
-            if form.number > _FORMS:  # the oldest makes room
-                oldest = self._told.pop(next(iter(self._told)))
-                form.number = oldest.form.number
-                self._lanes = {place: one for place, one in self._lanes.items() if one is not oldest}
-                for slot in oldest.slots:
-                    slot.request.Wait()
-                    slot.request.Free()
-            text = np.frombuffer(form.text(), dtype=np.uint8)
-            self._leave(np.frombuffer(_HEAD.pack(_FORM, len(text)), dtype=np.uint8))
-            self._leave(text)
-            lane = self._told[key] = _Lane(form)
-            lane.slot = self._outgoing(lane)
-        self._lanes[kind, about] = lane
+    def _persistent(self, content: list[Any]) -> Any:
+        return self._communicator.Recv_init(content, self._rank, TAG)
 
-    def _outgoing(self, lane: _Lane) -> _Slot:
-        """A buffer whose last message has left."""
-        for slot in lane.slots:
-            if slot.test():
-                return slot
-        slot = _Slot(lane.form.total)
-        slot.places = lane.form.places(slot.buffer)
-        slot.serve(self._communicator.Send_init([slot.buffer, self._mpi.BYTE], self._rank, _TAG))
-        lane.slots.append(slot)
-        return slot
-
-    def _leave(self, content: Array) -> None:
-        self._leaving = [(request, held) for request, held in self._leaving if not request.Test()]
-        self._leaving.append((self._communicator.Isend([content, self._mpi.BYTE], self._rank, _TAG), content))
+    def _read(self, slot: Incoming) -> Message:
+        """A message that was not made ready: it has another form than the one before, or not all of it is here."""
+        slot.message = None
+        number, length = HEAD.unpack_from(slot.block)
+        if number == FORM:
+            content = np.empty(length, dtype=np.uint8)
+            self._communicator.Recv([content, self._mpi.BYTE], self._rank, TAG)
+            self._learn(Form.read(content.tobytes()))
+            return self.receive()
+        form = self.received = self._known[number]
+        slot.foresee(form)
+        message, slot.message = slot.message or form.message(*self._arrays(slot, form)), None
+        head = form.head.unpack_from(slot.block)
+        message.ticket, message.numbers = head[1], head[2:]
+        return message
 
     def _learn(self, form: Form) -> None:
         """A form that the other end will use from now on."""
@@ -216,26 +167,25 @@ class Wire:
             self.received = None
         self._known[form.number] = form
 
-    def _arrays(self, slot: _Slot, form: Form) -> list[Array]:
+    def _arrays(self, slot: Incoming, form: Form) -> list[Array]:
         """All arrays of a message whose block is here: small ones copied, others lent, large ones still to come."""
-        least = slot.least
         packed = iter(slot.views)
         found: list[Array] = []
         for dtype, shape, start in zip(form.dtypes, form.shapes, form.starts, strict=True):
             if start >= 0:
                 view = next(packed)
-                found.append(view if view.nbytes > least else view.copy())
+                found.append(view if view.nbytes > slot.least else view.copy())
                 continue
             array = self._room(dtype, shape)
-            self._communicator.Recv([array.reshape(-1).view(np.uint8), self._mpi.BYTE], self._rank, _TAG)
+            self._communicator.Recv([array.reshape(-1).view(np.uint8), self._mpi.BYTE], self._rank, TAG)
             found.append(array)
         return found
 
     def _room(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
         """A large array that nobody holds: memory that was written before is much faster than new memory."""
         kept = self._large.setdefault((dtype, shape), [])
-        for i in range(len(kept)):
-            if getrefcount(kept[i]) == 2:  # the list's, and that of the question
+        for i, count in enumerate([*map(getrefcount, kept)]):
+            if count == _HELD_ONCE[0]:
                 return kept[i]
         if len(kept) >= _BUFFERS:
             kept.pop(0)
@@ -243,70 +193,31 @@ class Wire:
         return kept[-1]
 
 
-class _Lane:
-    """A form that the other end was told, with the buffers of its messages; `slot` is the one used last."""
-
-    def __init__(self, form: Form) -> None:
-        self.form = form
-        self.slots: list[_Slot] = []
-        self.slot: _Slot
-
-
-class _Slot:
-    """A buffer with its request, and the places in it of the arrays of one form."""
-
-    def __init__(self, size: int) -> None:
-        self.buffer: Buffer = np.empty(size, dtype=np.uint8)
-        self.block = self.buffer.data
-        self.least = size // _SHARE if size > _CAPACITY else -1  # bytes up to which an array is copied
-        self.request: Any = None
-        self.start: Callable[[], None]
-        self.test: Callable[[], bool]
-        self.views: list[Array] = []  # what is read from here
-        self.places: list[tuple[list[str], list[Place]]] = []  # where what is sent from here goes
-        self.message: Message | None = None  # made ready, where all of it lies here
-        self._form: Form | None = None
-        self._plain = False
-        self._bare = self._alone = 0  # references to the buffer by itself; to all of it, while nobody holds any
-
-    def serve(self, request: Any) -> None:
-        """Be the buffer of a persistent request."""
-        self.request, self.start, self.test = request, request.Start, request.Test
-        self._bare = self._alone = getrefcount(self.buffer)
-
-    def open(self, form: Form) -> None:
-        """Make ready for a message of this form."""
-        if form is not self._form:
-            self._form, self.views = form, form.views(self.buffer)
-            self._plain = not form.large and all(view.nbytes > self.least for view in self.views)
-            self.message = None
-            # not what is counted now: a part of a message of another form may still be held. A view counts as one of the buffer's
-            self._alone = self._bare + len(self.views) + sum(map(getrefcount, self.views))
-        if self._plain:
-            self.message = form.message(self.views)
-
-    def free(self) -> bool:
-        """Whether nobody holds any of what was lent: counted references are as before. Views of views count as the buffer's."""
-        return self._held() == self._alone
-
-    def _held(self) -> int:
-        return getrefcount(self.buffer) + sum(map(getrefcount, self.views))
-
-
-def _wait(test: Callable[[], bool], at_once_s: float) -> float:
-    """Wait; returns for how long to look without pause the next time: briefly where messages are long in coming."""
+def _waited(look: Look, at_once_s: float) -> tuple[Head, float]:
+    """What came, and for how long to look without pause the next time: briefly where messages are long in coming."""
     begun = time.perf_counter()
     waited = 0.0
     while waited < at_once_s:
-        for _ in range(_LOOKS):
-            if test():
-                return at_once_s
+        head = look(_LOOKS)
+        if head is not None:
+            return head, at_once_s
         waited = time.perf_counter() - begun
-    while not test():
+    while (head := look(1)) is None:
         waited = time.perf_counter() - begun
         if waited < _EAGER_S:
             os.sched_yield()
         else:
             stop.check()
             time.sleep(min(_LONGEST_NAP_S, _NAP_SHARE * waited))
-    return _AT_ONCE_S if waited < _AT_ONCE_S else _GLANCE_S
+    return head, _AT_ONCE_S if waited < _AT_ONCE_S else _GLANCE_S
+
+
+@cache
+def _compiled(mpi: Any) -> CompiledScribe | None:
+    """What writes and looks in compiled code; None where that cannot be: the scribe in Python then does everything."""
+    try:
+        from hpc.compiled_scribe import CompiledScribe
+
+        return CompiledScribe.of(mpi)
+    except (ImportError, RuntimeError):  # RuntimeError: numba finds no folder to keep what it compiled
+        return None

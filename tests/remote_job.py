@@ -180,10 +180,39 @@ def held(placement: Placement) -> None:
         print(len(seen), "held")
 
 
+class Telling(Waiting):
+    """A simulator that tells the times of a step."""
+
+    def step(
+        self, state: State, inputs: Values, *, t0: float, t1: float, sample: Sequence[float] = ()
+    ) -> tuple[State, Values]:
+        times = np.array([*sample, t1])
+        return State(state.members, {"n": state.arrays["n"] + t1}, t1), {
+            "done": np.tile(times, (len(state.members), 1))
+        }
+
+
+def forms(placement: Placement) -> None:
+    """Steps of more forms than the other rank is told of, some of them again when they have been forgotten."""
+    with placed(Twin({"one": Telling()}), placement) as stage:
+        if stage is None:
+            return
+        one, here = stage.simulators["one"], Telling()
+        state = expected = one.init(members=MEMBERS, seed=0)
+        counts = [*range(1100), *range(20)]
+        for k, count in enumerate(counts):
+            times = {"t0": float(k), "t1": k + 1.0, "sample": tuple(np.linspace(k, k + 1.0, count))}
+            (state, outputs), (expected, said) = one.step(state, {}, **times), here.step(expected, {}, **times)
+            np.testing.assert_array_equal(outputs["done"], said["done"], strict=True)
+            np.testing.assert_array_equal(state.arrays["n"], expected.arrays["n"], strict=True)
+        print(len(counts), "forms")
+
+
 def main() -> int:
     what, *words = sys.argv[1:]
     try:
-        {"bits": bits, "overlap": overlap, "breaks": breaks, "kept": kept, "held": held}[what](Placement.parse(words))
+        jobs = {"bits": bits, "overlap": overlap, "breaks": breaks, "kept": kept, "held": held, "forms": forms}
+        jobs[what](Placement.parse(words))
     except (HpcError, KakehashiError) as error:
         print(f"refused: {error}", file=sys.stderr)
         return 2

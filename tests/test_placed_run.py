@@ -81,6 +81,7 @@ def test_all_simulators_of_a_scenario_on_other_ranks_change_no_bit(tmp_path: Pat
 
 @needs_mpiexec
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("whom", ["rank 1", "launcher"])
 def test_a_placed_run_is_stopped_and_resumed_without_a_placement(whom: str, tmp_path: Path) -> None:
     """SIGTERM to any rank ends the run between two tasks; what is finished counts where nothing is placed, too."""
@@ -90,7 +91,7 @@ def test_a_placed_run_is_stopped_and_resumed_without_a_placement(whom: str, tmp_
     command = mpi_launch.mpiexec(2, str(ROOT / "tests" / "placed_job.py"), str(path), str(result), str(pids))
     running = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        deadline = time.monotonic() + 100
+        deadline = time.monotonic() + 300
         while not (journal.exists() and journal.stat().st_size > 8_000):  # a task or two
             assert running.poll() is None, running.communicate()[0]
             assert time.monotonic() < deadline

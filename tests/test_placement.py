@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
 import mpi_launch
 import numpy as np
 import pytest
@@ -9,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpi_launch import ROOT, needs_mpiexec
 
+from hpc.compiled_scribe import CompiledScribe
 from hpc.errors import PlacementError
-from hpc.form import Form, copied
+from hpc.form import Form
 from hpc.placement import Placement
 
 JOB = str(ROOT / "tests" / "remote_job.py")
@@ -28,24 +34,38 @@ def test_where_simulators_run_changes_no_bit() -> None:
     assert len(digests) == 1
 
 
+PLAIN = {"NUMBA_DISABLE_JIT": "1"}  # nothing is compiled: messages are written and looked for in Python
+
+
 @needs_mpiexec
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [{}, PLAIN], ids=["compiled", "plain"])
 @pytest.mark.parametrize("words", [["one=1", "two=1"], ["one=1-2", "two=2"]])
-def test_what_came_stays_as_it_was_while_more_comes(words: list[str]) -> None:
+def test_what_came_stays_as_it_was_while_more_comes(words: list[str], how: dict[str, str]) -> None:
     """Buffers are used again: not while anybody holds a part of what they brought, small or large, in forms that change."""
-    done = mpi_launch.run(3, JOB, "kept", *words)
+    done = mpi_launch.run(3, JOB, "kept", *words, **how)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "150 kept\n"
 
 
 @needs_mpiexec
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [{}, PLAIN], ids=["compiled", "plain"])
 @pytest.mark.parametrize("words", [["one=1"], ["one=1", "two=1"]])
-def test_what_came_stays_as_it_was_while_forms_take_turns(words: list[str]) -> None:
+def test_what_came_stays_as_it_was_while_forms_take_turns(words: list[str], how: dict[str, str]) -> None:
     """A buffer that is made ready for another form while its last message is read is not free for that."""
-    done = mpi_launch.run(2, JOB, "held", *words)
+    done = mpi_launch.run(2, JOB, "held", *words, **how)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout == "80 held\n"
+
+
+@needs_mpiexec
+@pytest.mark.slow
+def test_forms_that_were_forgotten_are_told_again() -> None:
+    """The other rank knows so many forms; the oldest make room for new ones."""
+    done = mpi_launch.run(2, JOB, "forms", "one=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "1120 forms\n"
 
 
 @needs_mpiexec
@@ -100,6 +120,21 @@ def test_a_placement_is_read_and_shown_alike() -> None:
     assert Placement.parse(str(placement).split()) == placement
 
 
+def others(group: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """What differs from three floats `a` and three integers `b` in one thing each."""
+    a, b = group["a"], group["b"]
+    return [
+        {"b": b, "a": a},
+        {"a": a},
+        {"a": a, "c": b},
+        {"a": a, "b": b, "c": b},
+        {"a": a.astype(np.float32), "b": b},
+        {"a": a[:, None], "b": b},
+        {"a": a[:2], "b": b},
+        {"a": a.astype(">f8"), "b": b},
+    ]
+
+
 DTYPES = st.sampled_from([np.float64, np.float32, np.int64, np.int8, np.bool_, np.uint16])
 SHAPES = st.lists(st.integers(0, 4), min_size=0, max_size=3).map(tuple)
 
@@ -114,9 +149,12 @@ def test_a_message_gives_back_what_was_packed(specs: dict[str, tuple[type, tuple
     other = Form.read(form.text())
     assert (other.kind, other.about, other.total, repr(other.facts)) == (3, 7, form.total, repr(facts))
     buffer = np.empty(form.total, dtype=np.uint8)
-    assert form.says(facts, 2)
-    assert copied(groups, form.places(buffer)) == []
-    found = other.message(other.views(buffer)).groups
+    assert form.says(facts)
+    gone: list[int] = []
+    assert form.writer(buffer, lambda: gone.append(1))(*groups, 5, (1.5, 2.0)) == ()
+    assert gone == [1]
+    assert form.head.unpack_from(buffer) == (0, 5, 1.5, 2.0)
+    found = other.message(*other.views(buffer)).groups
     assert [list(group) for group in found] == [list(group) for group in groups]
     for name, array in arrays.items():
         np.testing.assert_array_equal(found[1][name], array, strict=True)
@@ -127,21 +165,76 @@ def test_a_form_fits_nothing_that_differs_in_a_bit() -> None:
     """What fits is sent as raw bytes: names, their order, dtypes, shapes, how many numbers, and facts to type and sign."""
     groups = ({"a": np.zeros(3), "b": np.zeros(3, dtype=np.int64)}, {}, {})
     form = Form.of(1, 0, {"n": 0.0}, groups, 1)
-    places = form.places(np.empty(form.total, dtype=np.uint8))
-    assert form.says({"n": 0.0}, 1)
-    assert not form.says({"n": 0.0}, 2)
+    gone: list[int] = []
+    write = form.writer(np.empty(form.total, dtype=np.uint8), lambda: gone.append(1))
+    assert form.says({"n": 0.0})
     for facts in ({"n": -0.0}, {"n": 0}, {"n": False}, {}, {"n": 0.0, "m": 1}):
-        assert not form.says(facts, 1)
-    assert copied(groups, places) == []
-    for other in (
-        {"b": groups[0]["b"], "a": groups[0]["a"]},
-        {"a": groups[0]["a"]},
-        {"a": np.zeros(3, dtype=np.float32), "b": groups[0]["b"]},
-        {"a": np.zeros((3, 1)), "b": groups[0]["b"]},
-        {"a": np.zeros(3, dtype=">f8"), "b": groups[0]["b"]},
-    ):
-        assert copied((other, {}, {}), places) is None
-    assert copied(({}, groups[0], {}), places) is None
+        assert not form.says(facts)
+    for other in others(groups[0]):
+        assert write(other, {}, {}, 0, (1.0,)) is None
+    assert write({}, groups[0], {}, 0, (1.0,)) is None
+    assert write(*groups, 0, (1.0, 2.0)) is None
+    assert not gone
+    assert write(*groups, 0, (1.0,)) == ()
+    assert gone
+
+
+@cache
+def compiled() -> CompiledScribe:
+    """Without requests to start."""
+    return CompiledScribe(0, 0, lambda request: 0, RuntimeError)
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.tuples(DTYPES, SHAPES), max_size=5),
+    st.lists(st.floats() | st.integers(-(2**40), 2**40) | st.booleans(), max_size=10),
+    st.integers(0, 2**31),
+)
+def test_a_compiled_scribe_writes_the_same_bytes(
+    specs: dict[str, tuple[type, tuple[int, ...]]], numbers: list[float], seed: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    arrays = {name: chance.integers(0, 2, shape).astype(dtype) for name, (dtype, shape) in specs.items()}
+    groups = ({"members": np.arange(4)}, arrays, {name: array[..., None] for name, array in arrays.items()})
+    form = Form.of(3, 7, {}, groups, len(numbers))
+    form.number = 11
+    here, there = np.zeros((2, form.total), dtype=np.uint8)
+    write = compiled().writer(form, here, None)
+    assert write is not None
+    assert write(*groups, seed, tuple(numbers)) == ()
+    form.writer(there, lambda: None)(*groups, seed, tuple(numbers))
+    np.testing.assert_array_equal(here, there)
+
+
+def test_a_compiled_scribe_leaves_to_python_what_is_unusual() -> None:
+    """What differs from the form is not written, and neither is what Python may know better."""
+    a, b = np.zeros(3), np.zeros(3, dtype=np.int64)
+    group = {"a": a, "b": b}
+    form = Form.of(1, 0, {}, ({}, group, {}), 1)
+    buffer = np.ones(form.total, dtype=np.uint8)
+    write = compiled().writer(form, buffer, None)
+    assert write is not None
+    unusual: list[Any] = [
+        *others(group),
+        {"a": np.zeros(6)[::2], "b": b},
+        {"a": [0.0, 0.0, 0.0], "b": b},
+        {"a": a.view(np.recarray), "b": b},
+        {"a": 0.0, "b": None},
+        MappingProxyType(group),
+    ]
+    for other in unusual:
+        assert write({}, other, {}, 1, (1.0,)) is None
+    assert write(group, {}, {}, 1, (1.0,)) is None
+    for numbers in ((), (1.0, 2.0), [1.0], ("1",), (1j,)):
+        assert write({}, group, {}, 1, numbers) is None  # pyright: ignore[reportArgumentType]
+    assert (buffer[form.head.size :] == 1).all()
+    assert write({}, group, {}, 1, (np.float32(1.5),)) == ()
+    assert form.head.unpack_from(buffer) == (0, 1, 1.5)
+    held = sys.getrefcount(a)
+    for _ in range(100):
+        write({}, group, {}, 1, (1.0,))
+        write({}, group, {}, 1, ("1",))  # pyright: ignore[reportArgumentType]
+    assert sys.getrefcount(a) == held
 
 
 def test_large_arrays_are_not_copied() -> None:
@@ -150,7 +243,7 @@ def test_large_arrays_are_not_copied() -> None:
     form = Form.of(1, 0, {}, groups, 0)
     assert form.total < 100 < 40_000 < form.bytes
     buffer = np.empty(form.total, dtype=np.uint8)
-    (found,) = copied(groups, form.places(buffer)) or [None]
+    (found,) = form.writer(buffer, lambda: None)(*groups, 0, ()) or [None]
     assert found is large
     np.testing.assert_array_equal(form.views(buffer)[0], small)
 
