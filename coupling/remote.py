@@ -207,7 +207,7 @@ class RemoteSimulator(Wrapper):
         else:
             self._told = members
             if ready is not None and ready.kind == _DONE:  # while the other rank is at work
-                made = _state(ready, members)
+                made = State.known(ready.groups[0].get("members", members), ready.groups[1], _NOT_YET, ready.facts)
         return rank, ticket, request, ready, made
 
     def _shared(

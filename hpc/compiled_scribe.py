@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numba
@@ -33,20 +33,21 @@ _integer, _float = c_function("PyLong_AsLongLong", _I, _I), c_function("PyFloat_
 _new_integer, _new_float = c_function("PyLong_FromLongLong", _I, _I), c_function("PyFloat_FromDouble", _I, _F)
 _failed, _clear = c_function("PyErr_Occurred", _I), c_function("PyErr_Clear", types.void)
 _raise, _let_go = c_function("PyErr_SetObject", types.void, _I, _I), c_function("Py_DecRef", types.void, _I)
+_new_boolean = c_function("PyBool_FromLong", _I, _I)
 _hold = c_function("Py_IncRef", types.void, _I)
 
 # words of every plan
-_CALL, _REQUEST, _BLOCK, _NUMBER, _COUNT, _NONE, _ERROR, _COMMON = range(8)
+_START, _TEST, _REQUEST, _FLAG, _BLOCK, _NUMBER, _COUNT, _NONE, _ERROR, _STATUS, _COMMON = *range(10), 20
 _FIRST = 2  # words of a head before its numbers: that of the form, and the ticket
-# of one that looks: where MPI writes
-_FLAG, _STATUS, _LOOK_WORDS = 7, 8, 40
+# of one that receives: how often what lies there is held, and what that is
+_HELD, _OBJECTS, _OBJECT = 20, 21, 22
 # of one that writes, with 3 groups and then its arrays
-_DICT, _TUPLE, _ARRAY, _POSITION, _KEY, _VALUE, _SIZES, _ARRAYS = 7, 8, 9, 10, 11, 12, 13, 16
+_DICT, _TUPLE, _ARRAY, _POSITION, _KEY, _VALUE, _SIZES, _ARRAYS = 20, 21, 22, 23, 24, 25, 26, 29
 _NAME, _DTYPE, _DIMENSIONS, _PLACE, _BYTES, _SOURCE, _LENGTHS, _EACH = 0, 1, 2, 3, 4, 5, 6, 14
 _MOST_DIMENSIONS = _EACH - _LENGTHS
 
 # words of any object, and of numpy's array (PyArrayObject_fields in ndarraytypes.h); of two only the lower half counts
-_TYPE, _DATA, _ND, _SHAPE, _DESCR, _FLAGS = 1, 2, 3, 4, 7, 8
+_COUNTED, _TYPE, _DATA, _ND, _SHAPE, _DESCR, _FLAGS = 0, 1, 2, 3, 4, 7, 8
 _HALF = 0xFFFFFFFF
 _C_CONTIGUOUS = 1
 
@@ -85,10 +86,20 @@ def _broken(plan: int, code: int) -> int:
     return 0
 
 
+@numba.njit(cache=True, error_model="numpy")
+def _tested(plan: int) -> int:
+    """MPI_Test; what it finds is in the plan, its code returned."""
+    return call3(word(plan, _TEST), word(plan, _REQUEST), plan + 8 * _FLAG, plan + 8 * _STATUS)
+
+
 @numba.cfunc(SIGNATURE, cache=True, error_model="numpy")
 def _write(own: int, arguments: int, count: int) -> int:
-    """See `hpc.scribe.Write`; None also for what is left to the scribe in Python."""
+    """See `hpc.scribe.Write`; None also for what is left to the scribe in Python, and while the last message has not left."""
     plan = _integer(own)
+    if word(plan, _TEST) != 0:
+        code = _tested(plan)
+        if code != 0 or not word(plan, _FLAG) & _HALF:
+            return _none(plan) if code == 0 else _broken(plan, code)
     ticket, numbers, block = word(arguments, 3), word(arguments, 4), word(plan, _BLOCK)
     if word(numbers, _TYPE) != word(plan, _TUPLE) or _tuple_size(numbers) != word(plan, _COUNT):
         return _none(plan)
@@ -115,7 +126,7 @@ def _write(own: int, arguments: int, count: int) -> int:
     while array < end:
         move(word(array, _PLACE), word(array, _SOURCE), word(array, _BYTES))
         array += 8 * _EACH
-    code = call1(word(plan, _CALL), word(plan, _REQUEST)) if word(plan, _CALL) != 0 else 0
+    code = call1(word(plan, _START), word(plan, _REQUEST)) if word(plan, _START) != 0 else 0
     return _new_tuple(0) if code == 0 else _broken(plan, code)
 
 
@@ -124,7 +135,7 @@ def _look(own: int, arguments: int, count: int) -> int:
     """See `hpc.slot.Look`."""
     plan = _integer(own)
     for _ in range(_integer(word(arguments, 0))):
-        code = call3(word(plan, _CALL), word(plan, _REQUEST), plan + 8 * _FLAG, plan + 8 * _STATUS)
+        code = _tested(plan)
         if code != 0:
             return _broken(plan, code)
         if word(plan, _FLAG) & _HALF:
@@ -139,6 +150,18 @@ def _look(own: int, arguments: int, count: int) -> int:
             _set_item(head, 1, numbers)
             return head
     return _none(plan)
+
+
+@numba.cfunc(SIGNATURE, cache=True, error_model="numpy")
+def _begin(own: int, arguments: int, count: int) -> int:
+    """See `hpc.slot.Incoming.begin`."""
+    plan, held = _integer(own), 0
+    for i in range(word(plan, _OBJECTS)):
+        held += word(word(plan, _OBJECT + i), _COUNTED)
+    if held != word(plan, _HELD):
+        return _new_boolean(0)
+    code = call1(word(plan, _START), word(plan, _REQUEST))
+    return _new_boolean(1) if code == 0 else _broken(plan, code)
 
 
 class CompiledScribe:
@@ -184,8 +207,7 @@ class CompiledScribe:
         if form.large or any(len(shape) > _MOST_DIMENSIONS for shape in form.shapes):
             return None
         plan = np.zeros(_ARRAYS + _EACH * len(form.dtypes), dtype=np.int64)
-        plan[:_COMMON] = self._common(self._start, request, buffer)
-        plan[[_NUMBER, _COUNT]] = form.number, form.count
+        plan[:_STATUS] = self._common(request, buffer, form.number, form.count)
         plan[[_DICT, _TUPLE, _ARRAY]] = id(dict), id(tuple), id(np.ndarray)
         plan[_SIZES : _SIZES + 3] = [len(names) for names in form.names]
         every = [name for names in form.names for name in names]
@@ -198,18 +220,26 @@ class CompiledScribe:
 
     def looker(self, buffer: Buffer, request: Any) -> Look:
         """What looks whether a request has brought a message."""
-        plan = np.zeros(_LOOK_WORDS, dtype=np.int64)
-        plan[:_COMMON] = self._common(self._test, request, buffer)
-        plan[_NUMBER] = -1
+        plan = np.zeros(_COMMON, dtype=np.int64)
+        plan[:_STATUS] = self._common(request, buffer, -1, 0)
         return builtin(_look, plan, buffer, request)
 
     def foresee(self, look: Look, form: Form) -> None:
         """The next message will have this form."""
         words(look)[[_NUMBER, _COUNT]] = form.number, form.count
 
-    def _common(self, function: int, request: Any | None, buffer: Buffer) -> list[int]:
-        asked = [0, 0] if request is None else [function, self._handle(request)]
-        return [*asked, buffer.ctypes.data, 0, 0, id(None), id(self._error)]
+    def beginner(self, request: Any, objects: Sequence[int], less: int) -> Callable[[], bool]:
+        """What starts a request if the objects at these addresses are held less often than now, all together."""
+        plan = np.zeros(_OBJECT + len(objects), dtype=np.int64)
+        plan[:_STATUS] = self._common(request, None, 0, 0)
+        plan[_OBJECTS], plan[_OBJECT:] = len(objects), objects
+        plan[_HELD] = sum(ctypes.c_ssize_t.from_address(each).value for each in objects) - less
+        return builtin(_begin, plan, request)
+
+    def _common(self, request: Any | None, buffer: Buffer | None, number: int, count: int) -> list[int]:
+        asked = [0, 0, 0] if request is None else [self._start, self._test, self._handle(request)]
+        block = 0 if buffer is None else buffer.ctypes.data
+        return [*asked, 0, block, number, count, id(None), id(self._error)]
 
     def _try(self) -> None:
         """Arrays of several forms are written as Python writes them, and told from others.

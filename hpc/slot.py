@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpc.form import Buffer, Form, Message
-from hpc.scribe import Array, Write
+from hpc.scribe import Array, Group, Write
 
 if TYPE_CHECKING:
     from hpc.compiled_scribe import CompiledScribe
@@ -34,8 +34,8 @@ class Outgoing:
         compiled: writes, where it can.
 
     Attributes:
-        write: writes a message and sends it off; where it was not written, `write_patiently` knows whether it has another form.
-        busy: the last message may not have left.
+        write: writes a message and sends it off; None, too, while the last one has not left.
+        write_patiently: when it has left, tells whether a message has another form.
     """
 
     def __init__(
@@ -45,10 +45,14 @@ class Outgoing:
         self.buffer: Buffer = np.empty(form.total, dtype=np.uint8)
         self.request = request([self.buffer, datatype])
         self.test: Callable[[], bool] = self.request.Test
-        self.busy = False
         self.write_patiently = form.writer(self.buffer, self.request.Start)
         quick = None if compiled is None else compiled.writer(form, self.buffer, self.request)
-        self.write: Write = quick or self.write_patiently
+        self.write: Write = quick or self._write
+
+    def _write(
+        self, one: Group, two: Group, three: Group, ticket: int, numbers: Sequence[float]
+    ) -> tuple[Array, ...] | None:
+        return self.write_patiently(one, two, three, ticket, numbers) if self.test() else None
 
 
 class Incoming:
@@ -60,7 +64,8 @@ class Incoming:
 
     Attributes:
         block: all of the buffer.
-        start, look: the request waits for a message; has one come?
+        begin: start the request, if nobody holds any of what was lent; tells whether that is so.
+        look: has a message come?
         form: of which the next message is foreseen to be.
         message: made ready for it, where all of it will lie here.
         views: places of the form's arrays.
@@ -73,7 +78,6 @@ class Incoming:
         self.buffer: Buffer = np.empty(size, dtype=np.uint8)
         self.block = self.buffer.data
         self.request = request([self.buffer, datatype])
-        self.start: Callable[[], None] = self.request.Start
         self.look: Look = self._look if compiled is None else compiled.looker(self.buffer, self.request)
         self.least = size // _SHARE if size > CAPACITY else -1
         self.form: Form | None = None
@@ -81,6 +85,7 @@ class Incoming:
         self.views: list[Array] = []
         self._compiled = compiled
         self._plain = False
+        self.begin: Callable[[], bool] = self._begin
         self._bare = self._alone = getrefcount(self.buffer)  # counted of it by itself; of all, while nobody holds any
 
     def foresee(self, form: Form) -> None:
@@ -88,16 +93,24 @@ class Incoming:
         if form is not self.form:
             self.form, self.views, self.message = form, form.views(self.buffer), None
             self._plain = not form.large and all(view.nbytes > self.least for view in self.views)
-            if self._compiled is not None:
-                self._compiled.foresee(self.look, form)
             # not what is counted now: a part of a message of another form may still be held. A view counts as one of the buffer's
             self._alone = self._bare + len(self.views) + sum(map(getrefcount, self.views))
+            if self._compiled is not None:
+                self._compiled.foresee(self.look, form)
+                lent = [id(self.buffer), *map(id, self.views)]
+                self.begin = self._compiled.beginner(self.request, lent, self._held() - self._alone)
         if self._plain:
             self.message = form.message(*self.views)
 
-    def free(self) -> bool:
-        """Whether nobody holds any of what was lent: counted references are as before. Views of views count as the buffer's."""
-        return getrefcount(self.buffer) + sum(map(getrefcount, self.views)) == self._alone
+    def _begin(self) -> bool:
+        if self._held() != self._alone:
+            return False
+        self.request.Start()
+        return True
+
+    def _held(self) -> int:
+        """How often all that can be lent is held. Who holds a view of a view holds the buffer."""
+        return getrefcount(self.buffer) + sum(map(getrefcount, self.views))
 
     def _look(self, times: int) -> Head | None:
         test, form = self.request.Test, self.form

@@ -61,17 +61,14 @@ class Way:
         """
         lane, slot = self.lane, self._slot
         if lane is not None and slot is not None and (not (facts or self._facts) or lane.form.says(facts)):
-            if slot.busy and not slot.test():
-                slot = self._slot = self._ways.idle(lane)
             try:
                 large = slot.write(one, two, three, ticket, numbers)
                 if large is None:
+                    slot = self._slot = self._ways.idle(lane)
                     large = slot.write_patiently(one, two, three, ticket, numbers)
             except AttributeError:  # a list, or a number: told as arrays below
                 large = None
             if large is not None:
-                slot.busy = True
-                self._ways.latest = slot
                 if large:
                     self._ways.leave(*(np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in large))
                 return
@@ -96,14 +93,10 @@ class Ways:
         mpi: the module `mpi4py.MPI`.
         rank: at the other end.
         compiled: writes, where it can.
-
-    Attributes:
-        latest: what was sent from last.
     """
 
     def __init__(self, communicator: Any, mpi: Any, rank: int, compiled: CompiledScribe | None) -> None:
         self._communicator, self._mpi, self._rank, self._compiled = communicator, mpi, rank, compiled
-        self.latest: Outgoing | None = None
         self._ways: dict[tuple[int, int], Way] = {}
         self._told: dict[Any, Lane] = {}
         self._leaving: list[tuple[Any, Array]] = []
@@ -163,6 +156,4 @@ class Ways:
         for slot in oldest.slots:
             slot.request.Wait()
             slot.request.Free()
-        if self.latest in oldest.slots:
-            self.latest = None
         return oldest.form.number

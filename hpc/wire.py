@@ -47,7 +47,7 @@ class Wire:
         rank: at the other end.
 
     Attributes:
-        sent, received: forms of the latest messages.
+        received: form of the latest message.
         kept: for the reader: arrays that stay the same from message to message, by what these are about.
     """
 
@@ -63,10 +63,6 @@ class Wire:
         self._capacity = CAPACITY
         self._posted: Incoming | None = None
         self._at_once_s = _AT_ONCE_S
-
-    @property
-    def sent(self) -> Form | None:
-        return None if self._ways.latest is None else self._ways.latest.form
 
     def way(self, kind: int, about: int) -> Way:
         """For messages of one kind about one thing: who sends many asks once."""
@@ -89,18 +85,15 @@ class Wire:
         if self._posted is not None:
             return None
         for slot in self._incoming:
-            if slot.free():
+            if slot.begin():
                 break
         else:
             if len(self._incoming) >= _BUFFERS:
                 self._incoming.pop(0).request.Free()  # its memory lives as long as somebody holds a part of it
             slot = Incoming(self._capacity, self._persistent, self._mpi.BYTE, self._compiled)
+            slot.begin()
             self._incoming.append(slot)
-        slot.start()
         self._posted = slot
-        sent = self._ways.latest
-        if sent is not None and sent.busy:  # has it left? seen now, while nobody waits for us
-            sent.busy = not sent.test()
         if self.received is not None:
             slot.foresee(self.received)
         return slot.message

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from coupling.answering import Kind
 from coupling.remote import placed
 from coupling.simulate import advance, start
 from hpc import mpiexec
@@ -112,9 +113,10 @@ def remote() -> list[dict[str, float]] | None:
                 if stage is not None:
                     steps.append(_step_s(stage.simulators["one"], rows))
                     wire = line.wire(1)
-                    assert wire.sent is not None
-                    assert wire.received is not None
-                    there, back = wire.sent.bytes, wire.received.bytes
+                    asked, answered = wire.way(Kind.STEP, 0).lane, wire.received
+                    assert asked is not None
+                    assert answered is not None
+                    there, back = asked.form.bytes, answered.bytes
             there, back = line.communicator.bcast((there, back))
             bare.append(round_trip_s(line.communicator, there, back, repeats=_REPEATS))
         if line.rank == 0:
