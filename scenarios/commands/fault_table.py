@@ -21,7 +21,8 @@ def run(*, kills: int, writes: int, members: int, seed: int, say: Callable[[str]
     """All trials, each told as it ends.
 
     Args:
-        kills: runs of which a rank is killed; a fifth as many without fault tolerance, which are resumed.
+        kills: runs of which a rank is killed; a fifth as many with simulators placed on ranks, and without fault tolerance, which are
+            resumed.
         writes: kills while a checkpoint is written.
         members: cells per line.
         seed: of the moments.
@@ -31,19 +32,20 @@ def run(*, kills: int, writes: int, members: int, seed: int, say: Callable[[str]
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="twin-faults-") as name:
         folder = Path(name)
-        for place, what, tolerant, count in (
-            ("tolerant", "a rank is killed, the run goes on", True, kills),
-            ("plain", "a rank is killed, the job dies, --resume on 2 or 7 ranks", False, -(-kills // 5)),
+        for kind, what, count in (
+            ("tolerant", "a rank is killed, the run goes on", kills),
+            ("placed", "a rank is killed, simulators are placed on ranks, the run goes on", -(-kills // 5)),
+            ("plain", "a rank is killed, the job dies, --resume on 2 or 7 ranks", -(-kills // 5)),
         ):
-            (folder / place).mkdir()
+            (folder / kind).mkdir()
             try:
-                tried = _killed(folder / place, what, count, seed, members, tolerant=tolerant, say=say)
+                tried = _killed(folder / kind, what, count, seed, members, kind=kind, say=say)
             except LaunchError as error:
                 say(f"left out: {what}: {error}")
-                found[place] = {"left_out": str(error)}
+                found[kind] = {"left_out": str(error)}
                 continue
-            found[place] = _summary(tried)
-            say(_sentence(what, found[place]))
+            found[kind] = _summary(tried)
+            say(_sentence(what, found[kind]))
         trials: dict[str, Callable[[], dict[str, Any]]] = {
             "writes": lambda: checkpoint_faults.killed_writes(folder, kills=writes, seed=seed),
             "full_disk": lambda: checkpoint_faults.full_disk(folder),
@@ -68,10 +70,11 @@ def write(path: Path, found: dict[str, Any]) -> None:
 
 
 def _killed(
-    folder: Path, what: str, count: int, seed: int, members: int, *, tolerant: bool, say: Callable[[str], None]
+    folder: Path, what: str, count: int, seed: int, members: int, *, kind: str, say: Callable[[str], None]
 ) -> list[Kill]:
     tried: list[Kill] = []
-    for kill in kills(folder, count=count, seed=seed, members=members, tolerant=tolerant):
+    tolerant, place = kind != "plain", ("cell=1-2",) if kind == "placed" else ()
+    for kill in kills(folder, count=count, seed=seed, members=members, tolerant=tolerant, place=place):
         tried.append(kill)
         recovery = "" if kill.recovery_s is None or not tolerant else f", recovered after {kill.recovery_s:.2f} s"
         say(

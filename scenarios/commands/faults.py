@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,14 @@ def write_scenario(folder: Path, members: int) -> Path:
 
 
 def kills(
-    folder: Path, *, count: int, seed: int, members: int = 1000, ranks: int = RANKS, tolerant: bool = True
+    folder: Path,
+    *,
+    count: int,
+    seed: int,
+    members: int = 1000,
+    ranks: int = RANKS,
+    tolerant: bool = True,
+    place: Sequence[str] = (),
 ) -> Iterator[Kill]:
     """Runs of which one rank each is killed: each in turn, at moments drawn evenly over the time of the undisturbed run.
 
@@ -122,47 +129,49 @@ def kills(
         ranks: of each run.
         tolerant: whether the launcher is asked for fault tolerance. If not, the job dies with its rank, and the run is resumed on
             2 and on 7 ranks in turn.
+        place: simulators on ranks of their own, as ``cell=1-2``; none: ranks take tasks.
 
     Raises:
         LaunchError: there is no such launcher.
     """
     scenario = write_scenario(folder, members)
     undisturbed = Kill(rank=-1, at_s=float("inf"))
-    _run(folder / "undisturbed", scenario, undisturbed, ranks, tolerant=tolerant)
+    _run(folder / "undisturbed", scenario, undisturbed, ranks, tolerant=tolerant, place=place)
     if undisturbed.exit_code:
         raise LaunchError(f"the undisturbed run ended with exit code {undisturbed.exit_code}:\n{undisturbed.said}")
     expected = digest(folder / "undisturbed" / "r.zarr")
     draws = np.random.default_rng(seed)
     span_s = undisturbed.seconds
     for number in range(count):
-        place = folder / f"kill-{number}"
+        here = folder / f"kill-{number}"
         while True:
             # how long a run takes varies with kernels to compile and what else the machine does: one that ended before its
             # kill tells how long, and is drawn again
             kill = Kill(rank=number % ranks, at_s=float(draws.uniform(0.0, 0.9 * span_s)))
-            _run(place, scenario, kill, ranks, tolerant=tolerant)
+            _run(here, scenario, kill, ranks, tolerant=tolerant, place=place)
             if kill.exit_code != _TOO_LATE:
                 break
             span_s = min(span_s, kill.seconds)
-            shutil.rmtree(place)
+            shutil.rmtree(here)
         if not tolerant and kill.exit_code:
             kill.resumed_on = (2, 7)[number % 2]
-            kill.exit_code = _resume(place, scenario, kill.resumed_on)
-        kill.same_bits = kill.exit_code == 0 and digest(place / "r.zarr") == expected
+            kill.exit_code = _resume(here, scenario, kill.resumed_on)
+        kill.same_bits = kill.exit_code == 0 and digest(here / "r.zarr") == expected
         if kill.passed:
-            shutil.rmtree(place)
+            shutil.rmtree(here)
         yield kill
 
 
 _TOO_LATE = -1000
 
 
-def _run(place: Path, scenario: Path, kill: Kill, ranks: int, *, tolerant: bool) -> None:
+def _run(here: Path, scenario: Path, kill: Kill, ranks: int, *, tolerant: bool, place: Sequence[str]) -> None:
     """A run in a folder of its own, with one rank killed; fills in what came of it."""
-    place.mkdir()
-    journal, kept = place / ".r.zarr.journal", place / "journal"
-    with (place / "said").open("w+") as said:
-        command = _command(place, scenario, ranks, tolerant=tolerant)
+    here.mkdir()
+    journal, kept = here / ".r.zarr.journal", here / "journal"
+    noticed = "this one leads now" if kill.rank == 0 else "has died"
+    with (here / "said").open("w+") as said:
+        command = _command(here, scenario, ranks, tolerant=tolerant, place=place)
         job = subprocess.Popen(command, env=mpiexec.environment(), stdout=said, stderr=subprocess.STDOUT)
         pids: dict[int, int] = {}
         begun: float | None = None
@@ -184,7 +193,7 @@ def _run(place: Path, scenario: Path, kill: Kill, ranks: int, *, tolerant: bool)
                 elif killed is not None:
                     if kill.next_record_s is None and kept.exists() and kept.stat().st_size > size:
                         kill.next_record_s = now - killed
-                    if kill.recovery_s is None and "has died" in (place / "said").read_text():
+                    if kill.recovery_s is None and noticed in (here / "said").read_text():
                         kill.recovery_s = now - killed
                 time.sleep(0.005)
             kill.exit_code = job.wait(1) if job.poll() is not None else -1
@@ -200,16 +209,17 @@ def _run(place: Path, scenario: Path, kill: Kill, ranks: int, *, tolerant: bool)
         kill.records, kill.twice, kill.damaged = records(kept)
 
 
-def _resume(place: Path, scenario: Path, ranks: int) -> int:
+def _resume(here: Path, scenario: Path, ranks: int) -> int:
     """Go on with a run whose job has died; the exit code."""
-    command = [*_command(place, scenario, ranks, tolerant=False), "--resume"]
+    command = [*_command(here, scenario, ranks, tolerant=False), "--resume"]
     return subprocess.run(
         command, env=mpiexec.environment(), capture_output=True, timeout=_LIMIT_S, check=False
     ).returncode
 
 
-def _command(place: Path, scenario: Path, ranks: int, *, tolerant: bool) -> list[str]:
-    twin = ["-m", "scenarios.cli", "run", str(scenario), "--out", str(place / "r.zarr")]
+def _command(here: Path, scenario: Path, ranks: int, *, tolerant: bool, place: Sequence[str] = ()) -> list[str]:
+    twin = ["-m", "scenarios.cli", "run", str(scenario), "--out", str(here / "r.zarr")]
+    twin += ["--place", *place] if place else []
     return _launched(ranks, twin, tolerant=tolerant)
 
 
