@@ -25,7 +25,7 @@ def test_everything_is_measured_and_written(tmp_path: Path) -> None:
     for row, members in zip(found["remote"], (1, 100, 1000, 6000, 60_000), strict=True):
         assert 8 * members <= row["bytes"] <= 8 * members + 64  # one array there; two come back
         assert 16 * members <= row["bytes_back"] <= 16 * members + 64
-    assert all(row["step_us"] > 0 and row["bare_us"] > 0 for row in found["remote"])
+    assert all(row["step_us"] > row["here_us"] > 0 and row["bare_us"] > 0 for row in found["remote"])
     assert "µs per exchange beyond a bare step" in done.output
 
 

@@ -98,7 +98,8 @@ def exchange(members: int, *, repeats: int) -> dict[str, float]:
 
 
 def remote() -> list[dict[str, float]] | None:
-    """Round trips of steps with states of several sizes, beside MPI's own with as many bytes; None on ranks other than 0.
+    """Round trips of steps with states of several sizes, beside MPI's own with as many bytes and the same step here, which is
+    part of each round trip; None on ranks other than 0.
 
     Blocks of both follow each other in turn; of each, the block with the least median counts.
     """
@@ -120,9 +121,10 @@ def remote() -> list[dict[str, float]] | None:
             there, back = line.communicator.bcast((there, back))
             bare.append(round_trip_s(line.communicator, there, back, repeats=_REPEATS))
         if line.rank == 0:
-            step_s, bare_s = min(steps), min(bare)
+            step_s, bare_s, here_s = min(steps), min(bare), min(_step_s(Echo(), rows) for _ in range(_BLOCKS))
             sizes = {"bytes": there, "bytes_back": back}
-            found.append({**sizes, "bare_us": bare_s * 1e6, "step_us": step_s * 1e6, "ratio": step_s / bare_s})
+            spans = {"bare_us": bare_s * 1e6, "step_us": step_s * 1e6, "here_us": here_s * 1e6}
+            found.append({**sizes, **spans, "ratio": step_s / bare_s})
     return found if line.rank == 0 else None
 
 
@@ -164,11 +166,11 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     if found["remote"] is None:
         yield "another rank: not measured, no MPI job could be started here"
         return
-    yield f"{'bytes to another rank, back':>28} {'bare MPI':>11} {'step':>11} {'ratio':>6}"
+    yield f"{'bytes to another rank, back':>28} {'bare MPI':>11} {'step':>11} {'ratio':>6} {'step here':>11}"
     for row in found["remote"]:
         yield (
             f"{row['bytes']:>16,.0f} {row['bytes_back']:>11,.0f} {row['bare_us']:8.1f} µs {row['step_us']:8.1f} µs "
-            f"{row['ratio']:6.2f}"
+            f"{row['ratio']:6.2f} {row['here_us']:8.1f} µs"
         )
 
 
