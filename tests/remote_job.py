@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ from coupling.cached import Cached
 from coupling.remote import placed
 from coupling.simulate import advance, simulate, start
 from hpc.errors import HpcError
+from hpc.launch import announced
 from hpc.placement import Placement
 from simulators.closed_form import Constant, LinearSystem, OneCompartment
 from simulators.reaction import ReactionSimulator
@@ -83,6 +86,29 @@ def bits(placement: Placement) -> None:
         found = simulate(stage, changes, members=MEMBERS, t0=0.0, t1=10.0, sample=[2.5, 10.0], seed=4, exchange=1.0)
     digest = hashlib.sha256(b"".join(found[name].values.tobytes() for name in sorted(found.data_vars)))
     print(digest.hexdigest())
+
+
+def mortal(placement: Placement) -> None:
+    """The same, while each rank in VICTIMS kills itself in its second step."""
+    launched = announced()
+    assert launched is not None
+    steps = [0]
+
+    def dying(simulator: type[Any]) -> None:
+        real = simulator.step
+
+        def step(self: Any, *arguments: Any, **times: Any) -> Any:
+            steps[0] += 1
+            if steps[0] == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(self, *arguments, **times)
+
+        simulator.step = step
+
+    if str(launched.rank) in os.environ["VICTIMS"]:
+        dying(ReceptorPatch)
+        dying(OneCompartment)
+    bits(placement)
 
 
 def overlap(placement: Placement) -> None:
@@ -211,7 +237,15 @@ def forms(placement: Placement) -> None:
 def main() -> int:
     what, *words = sys.argv[1:]
     try:
-        jobs = {"bits": bits, "overlap": overlap, "breaks": breaks, "kept": kept, "held": held, "forms": forms}
+        jobs = {
+            "bits": bits,
+            "mortal": mortal,
+            "overlap": overlap,
+            "breaks": breaks,
+            "kept": kept,
+            "held": held,
+            "forms": forms,
+        }
         jobs[what](Placement.parse(words))
     except (HpcError, KakehashiError) as error:
         print(f"refused: {error}", file=sys.stderr)

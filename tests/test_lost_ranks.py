@@ -18,6 +18,7 @@ from scenarios import job
 from scenarios.scenario import Scenario
 from scenarios.tasks import LOST
 
+REMOTE = str(ROOT / "tests" / "remote_job.py")
 MORTAL = str(ROOT / "tests" / "mortal_run.py")
 
 
@@ -67,6 +68,22 @@ def test_a_step_that_kills_ranks_is_set_aside_before_it_kills_the_last(ring: Pat
     assert (
         "members 64 … 99 drawn from seed 1: WorkerDied: simulator 'other': set aside after 2 ranks died at the same step"
         in said
+    )
+
+
+@needs_ulfm
+@pytest.mark.slow
+def test_a_program_of_ones_own_goes_on_without_ranks_that_answer_and_says_when_the_leader_is_gone() -> None:
+    """Both ranks that share a simulator die in the midst of it, one after the other."""
+    placed = ("patch=1-2", "cell=3")
+    said = [
+        mpi_launch.run(4, REMOTE, "mortal", *placed, tolerant=True, VICTIMS=victims) for victims in ("-", "1,2", "0")
+    ]
+    assert [one.returncode for one in said] == [0, 0, 2], [one.stderr for one in said]
+    assert said[0].stdout == said[1].stdout != ""
+    assert (
+        "rank 0 has died, and what it did cannot go on here; start again, with --resume or from a checkpoint"
+        in said[2].stderr
     )
 
 
