@@ -11,7 +11,6 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.reaction import rodas5p
 from simulators.reaction.delays import Histories, passages, remembered, with_histories
 from simulators.reaction.engine import Floats, Run, Status
 from simulators.reaction.events import EventQueue, watched
@@ -20,6 +19,7 @@ from simulators.reaction.halt import Halt, deadline, shared_out
 from simulators.reaction.lane_problem import PAUSED, Members
 from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES
+from simulators.reaction.method import METHODS, Method, chosen_method
 from simulators.reaction.network import CLOCK, Network, symbol_name
 from simulators.reaction.projection import Projection
 from twin.errors import UnsupportedFeature
@@ -98,6 +98,7 @@ class Course:
         seed: int = 0,
         first_member: int = 0,
         time_limit_s: float | None = None,
+        method: Method = "auto",
     ) -> Run:
         """Integrate from `times[0]`, where states are `x` and constants `p`, to the last time.
 
@@ -109,6 +110,10 @@ class Course:
             seed, first_member: of the order of simultaneous events with equal priorities.
             time_limit_s: seconds after which members that are not done end: NaN, with status `OUT_OF_TIME`. Which
                 members these are depends on the machine.
+            method: what integrates.
+
+        Raises:
+            UnsupportedFeature: a method that cannot integrate this network.
         """
         end, halt = deadline(time_limit_s), Halt()
         M, more = len(x), len(self.network.constants) - self._columns
@@ -133,7 +138,7 @@ class Course:
         rows = np.flatnonzero(fine).astype(np.int64)
         looks = np.linspace(times[0], times[-1], _LOOKS)
         looks[-1] = np.inf
-        program = self._program
+        program, integrate = self._program, METHODS[self.method(method, rtol)]
 
         def part(chosen: NDArray[np.int64]) -> None:
             if past is not None:
@@ -148,7 +153,7 @@ class Course:
                 if past is not None:
                     past.limit(going)
                     past.open(going[np.isin(going, changed) | ~np.isin(going, ended)])
-                rodas5p.integrate(program.layout, program.code, members, going, times, rtol, False, max_steps, values)
+                integrate(program.layout, program.code, members, going, times, rtol, False, max_steps, values)
                 going = going[members.status[going] == PAUSED]
                 members.status[going] = Status.FINE
                 ended = going if past is None else going[past.close(going)]
@@ -159,6 +164,12 @@ class Course:
         members.x[members.status != Status.FINE] = np.nan
         values[members.status == Status.OUT_OF_TIME] = np.nan
         return Run(values=values, x=members.x, status=members.status)
+
+    def method(self, method: Method, rtol: float) -> str:
+        """What integrates at a tolerance, if asked for `method`: see `chosen_method`."""
+        program = self._program
+        restarts = bool(self.network.events) or program.layout.switch_count > 0
+        return chosen_method(method, program.code, rtol=rtol, restarts=restarts, delays=bool(self.network.delayed))
 
     def rates(self, x: Floats, p: Floats, time: float) -> tuple[Floats, Floats]:
         """dx/dt `[M, S]` and its Jacobian `[M, S, S]`."""

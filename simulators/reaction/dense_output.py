@@ -25,7 +25,8 @@ def bend(layout, R, x, new, dense, lane, S, share):
         if share >= 1.0:
             R[(layout.out_x + s) * LANES + lane] = new[n]
         else:
-            bent = dense[0, n] + share * (dense[1, n] + share * dense[2, n])
+            bent = dense[2, n] + share * dense[3, n] if dense.shape[0] > 3 else dense[2, n]
+            bent = dense[0, n] + share * (dense[1, n] + share * bent)
             R[(layout.out_x + s) * LANES + lane] = (1.0 - share) * x[n] + share * (new[n] + (1.0 - share) * bent)
 
 

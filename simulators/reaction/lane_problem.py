@@ -13,6 +13,9 @@ FINE, NOT_CONVERGED, TOO_MANY_STEPS, NOT_FINITE, OUT_OF_TIME = 0, 1, 2, 3, 7
 PAUSED: Final = 100
 """Status of a member that waits for its event: a switch of an event has turned, or its stop time has come."""
 
+HANDED: Final = 101
+"""Status of a member that another method must take further."""
+
 
 class Layout(NamedTuple):
     """Where a model's quantities lie in the register file (numbers of first registers), and how many there are.
@@ -50,6 +53,7 @@ class Program(NamedTuple):
         rates: f. start: f, J and ∂f/∂t. factor, solve: of W. read: readouts. turn: relations behind the switches. gap: differences of their sides.
         diagonal: registers of the diagonal of what is factored `[S]`.
         source: registers of the diagonal of J `[S]`.
+        factors: registers that `solve` reads besides the right-hand side: entries of the factors, and of J.
         image: the register file as it starts, constants set `[registers * L]`.
         autonomous: whether f does not read the time.
         mass: 1 for a state that f moves, 0 where f is a residual that stays 0 `[S]`.
@@ -65,6 +69,7 @@ class Program(NamedTuple):
     gap: np.ndarray
     diagonal: np.ndarray
     source: np.ndarray
+    factors: np.ndarray
     image: np.ndarray
     autonomous: bool
     mass: np.ndarray

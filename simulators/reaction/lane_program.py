@@ -158,7 +158,8 @@ class LaneProgram:
             hoist=self.hoist, rates=rate_code, start=self.start_code, factor=lu.factor, solve=lu.solve,
             read=read_code, turn=turn_code, gap=gap_code,
             diagonal=np.array(lu.diagonal, dtype=np.int64),
-            source=np.array([self.entries.get((s, s), nothing) for s in range(S)], dtype=np.int64), image=self.image, autonomous=self.autonomous, mass=mass,
+            source=np.array([self.entries.get((s, s), nothing) for s in range(S)], dtype=np.int64),
+            factors=np.array(lu.read, dtype=np.int64), image=self.image, autonomous=self.autonomous, mass=mass,
         )  # fmt: skip
 
     def _more_nodes(

@@ -16,6 +16,7 @@ import numpy as np
 
 from simulators.reaction.course import Course
 from simulators.reaction.engine import Floats, Status
+from simulators.reaction.method import Method, check_method
 from simulators.reaction.network import Network, Observable
 from simulators.reaction.sbml import read_network
 from simulators.reaction.selection import selected
@@ -108,6 +109,7 @@ class ReactionModel:
         progress: Progress | None = None,
         max_steps: int = 100_000,
         time_limit_s: float | None = None,
+        method: Method = "auto",
     ) -> xarray.Dataset:
         """Time courses of all members.
 
@@ -134,6 +136,8 @@ class ReactionModel:
             progress: told of a store (members done, members in all) after each of its blocks.
             max_steps: most steps of one member; in a stochastic run most reactions that fire, 100 times as many.
             time_limit_s: members that are not done then are NaN, and their status says so (`reference` ends between two).
+            method: what integrates in `ensemble`: `rodas5p` (one step at a time, order 5), `bdf` (many steps, each member with an
+                order of its own, 1 to 5), or `auto`: by what the model's steps cost and how tight `rtol` is.
 
         Returns:
             Dims `(member, time)`, one variable per id (`time` and `member` get a trailing `_`), `units` in
@@ -152,6 +156,7 @@ class ReactionModel:
         check_tolerances(rtol, atol)
         check_counts(seed=seed, threads=threads, max_steps=max_steps)
         chosen, why = self._engine(engine)
+        check_method(method, chosen)
         shown = selected(self.network, select)
         given, count = self._settable.given(parameters or {}, initial or {}, quantity, members)
         by_id = {**(parameters or {}), **(initial or {})}
@@ -159,7 +164,7 @@ class ReactionModel:
             network=self.network, source=self.source, times=when, shown=shown, quantity=quantity, given=given,
             by_id={name: self._settable.as_given(name, values, quantity) for name, values in by_id.items()},
             engine=chosen, reason=why, rtol=rtol, atol=atol, seed=seed or 0, threads=threads or granted(),
-            max_steps=max_steps, apart=store is not None,
+            max_steps=max_steps, apart=store is not None, method=method,
         )  # fmt: skip
         if store is not None:
             refuse_taken(Path(store), overwrite=overwrite)

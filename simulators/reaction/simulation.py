@@ -17,6 +17,7 @@ import numpy as np
 
 from simulators.reaction.course import Course
 from simulators.reaction.engine import Floats, Status
+from simulators.reaction.method import Method
 from simulators.reaction.network import Network, Observable
 from twin.errors import InputError
 
@@ -76,6 +77,7 @@ class Simulation:
         engine, reason: which one runs, and why.
         rtol, atol: tolerances; `atol` is of concentrations.
         seed, threads, max_steps: as `ReactionModel.simulate`.
+        method: what integrates, if ours does.
         apart: whether each variable gets memory of its own, to be written from; else all are views of one array.
     """
 
@@ -94,6 +96,7 @@ class Simulation:
     threads: int
     max_steps: int
     apart: bool = False
+    method: Method = "auto"
 
     def run(
         self, course: Course | StochasticCourse | None, first: int, last: int, *, time_limit_s: float | None = None
@@ -127,9 +130,10 @@ class Simulation:
             return self._dataset(run.values, run.status, first)
         run = course.run(
             x, p, times, rtol=self.rtol, atol=floors(network, x, p, start, self.atol), max_steps=self.max_steps,
-            threads=self.threads, seed=self.seed, first_member=first, time_limit_s=time_limit_s,
+            threads=self.threads, seed=self.seed, first_member=first, time_limit_s=time_limit_s, method=self.method,
         )  # fmt: skip
         data = self._dataset(run.values, run.status, first)
+        data.attrs["method"] = course.method(self.method, self.rtol)
         if network.constraints:
             broken = (run.values[:, :, len(self.shown) :] == 0.0).any(axis=1)
             number = np.where(broken.any(axis=1), broken.argmax(axis=1) + 1, 0).astype(np.int16)

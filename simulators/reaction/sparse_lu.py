@@ -24,6 +24,7 @@ class SparseLU:
         factor: instructions over entries.
         solve: instructions over entries and the right-hand side, in place.
         operations: multiplications with subtraction in `factor` and in `solve`.
+        read: registers that `solve` reads besides the right-hand side.
     """
 
     diagonal: list[int]
@@ -31,6 +32,7 @@ class SparseLU:
     factor: Instructions
     solve: Instructions
     operations: tuple[int, int]
+    read: list[int]
 
 
 def sparse_lu(size: int, source: Mapping[tuple[int, int], int], *, first: int, rhs: int, zero: int) -> SparseLU:
@@ -120,4 +122,9 @@ def sparse_lu(size: int, source: Mapping[tuple[int, int], int], *, first: int, r
         np.array(factor, dtype=np.int32).reshape(-1, 5),
         np.array(solve, dtype=np.int32).reshape(-1, 5),
         (operations, substitutions),
+        sorted(
+            {place[i, i] for i in range(size)}
+            | {place[i, pivot] for pivot, below in zip(order, lower, strict=True) for i in below}
+            | {place[pivot, j] for pivot, right in zip(order, upper, strict=True) for j in right}
+        ),
     )
