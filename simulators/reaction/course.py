@@ -19,7 +19,7 @@ from simulators.reaction.halt import Halt, deadline, shared_out
 from simulators.reaction.lane_problem import PAUSED, Members
 from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES
-from simulators.reaction.method import METHODS, Method, chosen_method
+from simulators.reaction.method import METHODS, Method, chosen_method, stiffness
 from simulators.reaction.network import CLOCK, Network, symbol_name
 from simulators.reaction.projection import Projection
 from twin.errors import UnsupportedFeature
@@ -169,7 +169,16 @@ class Course:
         """What integrates at a tolerance, if asked for `method`: see `chosen_method`."""
         program = self._program
         restarts = bool(self.network.events) or program.layout.switch_count > 0
-        return chosen_method(method, program.code, rtol=rtol, restarts=restarts, delays=bool(self.network.delayed))
+        return chosen_method(
+            method, program.code, rtol=rtol, stiffness=lambda: self._stiffness, restarts=restarts,
+            delays=bool(self.network.delayed),
+        )  # fmt: skip
+
+    @cached_property
+    def _stiffness(self) -> float:
+        """Of the model at its own values, at time 0."""
+        x, p = self.network.start({}, members=1, time=0.0, seed=0)
+        return stiffness(self.rates(x, p, 0.0)[1][0])
 
     def rates(self, x: Floats, p: Floats, time: float) -> tuple[Floats, Floats]:
         """dx/dt `[M, S]` and its Jacobian `[M, S, S]`."""

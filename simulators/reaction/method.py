@@ -1,9 +1,10 @@
-"""Which method integrates a model: by what a step of each costs, and how many steps a tolerance takes.
+"""Which method integrates a model: by its stiffness, by what a step of each costs, and by how many steps a tolerance takes.
 
-`rodas5p` takes few and dear steps, with new factors each; `bdf` many cheap ones, and keeps factors for some ten of them. At equal
-error `bdf` needs some six of its iterations for a step of `rodas5p` at a relative tolerance of 1e-4, three at 1e-8 (measured
-on published models: docs/performance.md). The choice depends on the model and the tolerance alone, so that a member's
-bits depend on nothing else.
+`dormand_prince` is explicit: where nothing is stiff, its steps need neither a Jacobian nor factors. `rodas5p` takes few and dear
+steps, with new factors each; `bdf` many cheap ones, each member with an order of its own, and keeps factors for some ten of them.
+At equal error `bdf` needs some six of its iterations for a step of `rodas5p` at a relative tolerance of 1e-4, three at 1e-8 (measured
+on published models: docs/performance.md). What is chosen depends on the model and the tolerance alone, and a member that turns out
+to be stiff is handed over for what it is itself: its bits depend on nothing else.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from simulators.reaction import bdf, rodas5p
+from simulators.reaction import bdf, dormand_prince, rodas5p
 from simulators.reaction.engine import Floats
 from simulators.reaction.lane_problem import FINE, HANDED, Layout, Members, Program
 from simulators.reaction.operation import OPCODES, Instructions
 from twin.errors import InputError, UnsupportedFeature
 
-Method = Literal["auto", "rodas5p", "bdf"]
+Method = Literal["auto", "dormand_prince", "rodas5p", "bdf"]
+_NOT_STIFF, _LARGEST = 100.0, 100
+"""The spread of eigenvalues up to which a model is taken not to be stiff, and the number of states up to which that is asked."""
 _RESTARTS: Final = 1.5
 """How much more iterations are taken for as many steps, where members start anew on their way."""
 _DOT, _SUM, _MUL3, _LAST_PLAIN = OPCODES["dot"], OPCODES["sum"], OPCODES["mul3"], OPCODES["msub"]
@@ -35,52 +38,79 @@ _FUNCTIONS = tuple(
 )
 
 
-def _bdf(
-    layout: Layout, program: Program, members: Members, chosen: NDArray[np.int64], times: Floats, *rest: Any
-) -> None:
-    """`bdf`, and `rodas5p` for members that it hands over."""
-    bdf.integrate(layout, program, members, chosen, times, *rest)
-    handed = chosen[members.status[chosen] == HANDED]
-    if len(handed):
-        members.status[handed] = FINE
-        rodas5p.integrate(layout, program, members, handed, times, *rest)
+def _or_rodas5p(integrate: Callable[..., None]) -> Callable[..., None]:
+    """A method, and `rodas5p` for members that it hands over."""
+
+    def integrated(
+        layout: Layout, program: Program, members: Members, chosen: NDArray[np.int64], times: Floats, *rest: Any
+    ) -> None:
+        integrate(layout, program, members, chosen, times, *rest)
+        handed = chosen[members.status[chosen] == HANDED]
+        if len(handed):
+            members.status[handed] = FINE
+            rodas5p.integrate(layout, program, members, handed, times, *rest)
+
+    return integrated
 
 
-METHODS: Final[dict[str, Callable[..., None]]] = {"rodas5p": rodas5p.integrate, "bdf": _bdf}
+METHODS: Final[dict[str, Callable[..., None]]] = {
+    "dormand_prince": _or_rodas5p(dormand_prince.integrate),
+    "rodas5p": rodas5p.integrate,
+    "bdf": _or_rodas5p(bdf.integrate),
+}
 
 
 def check_method(method: Any, engine: str) -> None:
     """Refuse a method that there is not, or that an engine does not have."""
     if method not in ("auto", *METHODS):
-        raise InputError(f"method={method!r}: expected auto, {' or '.join(METHODS)}.")
+        raise InputError(f"method={method!r}: expected auto, {', '.join(METHODS)}.")
     if method != "auto" and engine != "ensemble":
         raise InputError(
             f"method={method!r}: engine {engine} has its own; leave `method` out, or use engine='ensemble'."
         )
 
 
-def chosen_method(method: Method, program: Program, *, rtol: float, restarts: bool, delays: bool) -> str:
-    """`rodas5p` or `bdf`.
+def chosen_method(
+    method: Method, program: Program, *, rtol: float, stiffness: Callable[[], float], restarts: bool, delays: bool
+) -> str:
+    """The one of `METHODS` that integrates.
 
     Args:
+        stiffness: of the model at its own start, see `stiffness`.
         restarts: whether members start anew on their way (events, switches), which a multistep method pays for.
         delays: whether they do so again and again.
 
     Raises:
-        UnsupportedFeature: `bdf` for algebraic states.
+        UnsupportedFeature: another than `rodas5p` for algebraic states.
     """
     algebraic = bool((program.mass != 1.0).any())
-    if method == "bdf" and algebraic:
+    if method not in ("auto", "rodas5p") and algebraic:
         raise UnsupportedFeature(
-            "algebraic rule or fast reaction with bdf",
-            "method bdf integrates no states without a rate of their own; leave `method` out, or use rodas5p.",
+            f"algebraic rule or fast reaction with {method}",
+            f"method {method} integrates no states without a rate of their own; leave `method` out, or use rodas5p.",
         )
     if method != "auto":
         return method
     if algebraic or delays:
         return "rodas5p"
+    if stiffness() <= _NOT_STIFF:
+        return "dormand_prince"
     iterations = iterations_per_step(rtol) * (_RESTARTS if restarts else 1.0)
     return "bdf" if step_ns(program) > iterations * iteration_ns(program) else "rodas5p"
+
+
+def stiffness(jacobian: Floats) -> float:
+    """The greatest of a Jacobian's eigenvalues over the smallest that is not 0 but for rounding, in absolute value; infinite
+    where there is none, where they are not finite, or above a size at which factors are what counts.
+
+    Args:
+        jacobian: `[S, S]`.
+    """
+    if not 0 < len(jacobian) <= _LARGEST or not np.isfinite(jacobian).all():
+        return math.inf
+    sizes = np.abs(np.linalg.eigvals(jacobian))
+    sizes = sizes[sizes > 1e-9 * sizes.max()]
+    return float(sizes.max() / sizes.min()) if len(sizes) else math.inf
 
 
 def iterations_per_step(rtol: float) -> float:

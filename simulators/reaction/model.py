@@ -136,8 +136,9 @@ class ReactionModel:
             progress: told of a store (members done, members in all) after each of its blocks.
             max_steps: most steps of one member; in a stochastic run most reactions that fire, 100 times as many.
             time_limit_s: members that are not done then are NaN, and their status says so (`reference` ends between two).
-            method: what integrates in `ensemble`: `rodas5p` (one step at a time, order 5), `bdf` (many steps, each member with an
-                order of its own, 1 to 5), or `auto`: by what the model's steps cost and how tight `rtol` is.
+            method: what integrates in `ensemble`: `dormand_prince` (explicit, for what is not stiff; stiff members are handed
+                over), `rodas5p` (one-step, order 5), `bdf` (multistep, each member with an order of its own, 1 to 5), or `auto`:
+                by how stiff the model is at its own values, what its steps cost, and `rtol`. The answer says which.
 
         Returns:
             Dims `(member, time)`, one variable per id (`time` and `member` get a trailing `_`), `units` in

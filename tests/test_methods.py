@@ -1,4 +1,4 @@
-"""The multistep method of the ensemble engine: its formulas, its answers beside closed forms and the one-step method, its bits."""
+"""The methods of the ensemble engine: their formulas, their answers beside closed forms and each other, their bits, who gets which."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from simulators.reaction import ReactionModel
-from simulators.reaction import bdf as kernel
+from simulators.reaction import ReactionModel, rodas5p
 from simulators.reaction.bdf_coefficients import HIGHER, HIGHEST, LOWER, SAME, set_coefficients
-from simulators.reaction.lane_problem import HANDED
 from simulators.reaction.lanes import LANES
-from simulators.reaction.method import iterations_per_step
+from simulators.reaction.method import iterations_per_step, stiffness
 from tests.shared_data import shared
 from twin.errors import InputError, UnsupportedFeature
 
@@ -46,15 +44,16 @@ def test_coefficients_of_even_steps_are_the_classical_ones(q):
     assert tests[HIGHER, 3] > 0.0
 
 
-def test_closed_forms():
+@pytest.mark.parametrize("method", ["bdf", "dormand_prince", "rodas5p"])
+def test_closed_forms(method):
     model = ReactionModel.read(OSCILLATOR)
     t = np.linspace(0.0, 20.0, 101)
     errors = []
     for rtol in (1e-5, 1e-7, 1e-9):
-        data = model.simulate(t, rtol=rtol, atol=1e-3 * rtol, method="bdf")
-        assert data.attrs["method"] == "bdf"
+        data = model.simulate(t, rtol=rtol, atol=1e-3 * rtol, method=method)
+        assert data.attrs["method"] == method
         a = np.abs(data["A"].values[0] - (0.5 + 0.5 * np.exp(-4.0 * t))).max()
-        x = np.abs(data["X"].values[0] - np.cos(3.0 * t)).max() if "X" in data else 0.0
+        x = np.abs(data["X"].values[0] - np.cos(3.0 * t)).max()
         errors.append(max(a, x))
     assert errors[0] < 1e-3
     assert errors[1] < 5e-2 * errors[0]
@@ -72,27 +71,30 @@ def test_robertson():
         [0.0, 40.0, 4e7], rtol=1e-11, atol=1e-18, method="rodas5p")["x"].values[0, 2], rel=1e-6)  # fmt: skip
 
 
-def test_events_and_switches_as_with_the_one_step_method():
+@pytest.mark.parametrize("method", ["bdf", "dormand_prince"])
+def test_events_and_switches_as_with_rodas5p(method):
     model = ReactionModel.read(DOSES)
     k = np.random.default_rng(0).uniform(20.0, 80.0, 40)
     t = np.linspace(0.0, 4.0, 41)
     runs = {
         method: model.simulate(t, parameters={"k": k}, rtol=1e-9, atol=1e-13, method=method)
-        for method in ("bdf", "rodas5p")
+        for method in (method, "rodas5p")
     }
-    assert (runs["bdf"]["high"].values[:, -1] == 3.0).all()
+    assert (runs[method]["high"].values[:, -1] == 3.0).all()
     for name in ("S1", "S2", "S3", "high"):
-        np.testing.assert_allclose(runs["bdf"][name], runs["rodas5p"][name], atol=3e-7)
+        np.testing.assert_allclose(runs[method][name], runs["rodas5p"][name], atol=3e-7)
 
 
-def test_bits_do_not_depend_on_neighbours_threads_or_blocks():
-    """Lanes wait for company before factors are made, and others' factors are put back: none of it may be seen."""
+@pytest.mark.parametrize("method", ["bdf", "dormand_prince"])
+def test_bits_do_not_depend_on_neighbours_threads_or_blocks(method):
+    """Lanes wait for company before factors are made, others' factors are put back, slopes are kept for the next step, and the
+    stiff are handed over: none of it may be seen."""
     model = ReactionModel.read(ROBERTSON.replace("0.04", "k") + "; k = 0.04")
     k = 0.04 * np.exp(np.random.default_rng(1).normal(0.0, 1.0, 53))
     t = np.geomspace(1e-3, 1e5, 30)
 
     def run(values, threads=1):
-        return model.simulate(t, parameters={"k": values}, rtol=1e-8, atol=1e-14, method="bdf", threads=threads)
+        return model.simulate(t, parameters={"k": values}, rtol=1e-8, atol=1e-14, method=method, threads=threads)
 
     whole = run(k)
     for name in "xyz":
@@ -102,17 +104,18 @@ def test_bits_do_not_depend_on_neighbours_threads_or_blocks():
         np.testing.assert_array_equal(run(k[5:6])[name], whole[name][5:6])
 
 
-def test_a_member_that_blows_up_leaves_the_others_alone():
+@pytest.mark.parametrize("method", ["bdf", "dormand_prince"])
+def test_a_member_that_blows_up_leaves_the_others_alone(method):
     model = ReactionModel.read("x' = a*x^2 - x; x = 1; a = 0.5")
     t = np.linspace(0.0, 3.0, 16)
     a = np.array([0.5, 4.0, 0.25])
-    data = model.simulate(t, parameters={"a": a}, rtol=1e-8, method="bdf")
+    data = model.simulate(t, parameters={"a": a}, rtol=1e-8, method=method)
     assert data["status"].values[0] == data["status"].values[2] == 0
     assert data["status"].values[1] != 0
     assert np.isnan(data["x"].values[1, -1])
     exact = 1.0 / (a[:, None] + (1.0 - a[:, None]) * np.exp(t))
     np.testing.assert_allclose(data["x"].values[[0, 2]], exact[[0, 2]], rtol=1e-6)
-    alone = model.simulate(t, parameters={"a": a[:1]}, rtol=1e-8, method="bdf")
+    alone = model.simulate(t, parameters={"a": a[:1]}, rtol=1e-8, method=method)
     np.testing.assert_array_equal(alone["x"].values[0], data["x"].values[0])
 
 
@@ -128,31 +131,47 @@ def test_most_steps_and_not_a_number():
 def test_who_cannot_go_on_at_order_one_is_handed_over(monkeypatch):
     """A transient of 1e-19 s at t = 1000 s lies below the machine's resolution of the time: the one-step method leaps over it."""
     model = ReactionModel.read("x' = -1e19*(x - y); y' = -0.001*y; x = 1; y = 1; at (time >= 1000): x = x + 1")
-    handed = []
-    integrate = kernel.integrate
-
-    def watched(layout, program, members, chosen, *rest):
-        integrate(layout, program, members, chosen, *rest)
-        handed.extend(m for m in chosen if members.status[m] == HANDED)
-
-    monkeypatch.setattr(kernel, "integrate", watched)
+    handed = _handed_over(monkeypatch)
     data = model.simulate([0.0, 500.0, 2000.0], rtol=1e-8, atol=1e-12, method="bdf")
     assert handed == [0]
     assert data["status"].values[0] == 0
     np.testing.assert_allclose(data["x"].values[0], np.exp([0.0, -0.5, -2.0]), rtol=1e-6)
 
 
-def test_the_method_is_chosen_by_cost_and_tolerance():
+def test_stiff_members_of_a_model_that_is_not_are_handed_over(monkeypatch):
+    """Van der Pol's oscillator at its own µ = 1 is not stiff; members of µ = 10,000 are."""
+    model = ReactionModel.read("x' = y; y' = mu*((1 - x^2)*y) - x; x = 2; y = 0; mu = 1")
+    handed = _handed_over(monkeypatch)
+    t = np.linspace(0.0, 20.0, 21)
+    mu = np.array([1.0, 1e4, 0.5, 1e4])
+    data = model.simulate(t, parameters={"mu": mu}, rtol=1e-7, atol=1e-10, threads=1)
+    assert data.attrs["method"] == "dormand_prince"
+    assert handed == [1, 3]
+    assert (data["status"] == 0).all()
+    stiff = model.simulate(t, parameters={"mu": mu}, rtol=1e-11, atol=1e-14, method="rodas5p")
+    np.testing.assert_allclose(data["x"], stiff["x"], atol=2e-5)
+
+
+def test_the_method_is_chosen_by_stiffness_cost_and_tolerance():
     large = ReactionModel.read(shared("models", "SalazarCavazos_MBoC2020", "model_SalazarCavazos_MBoC2020.xml"))
-    small = ReactionModel.read(OSCILLATOR)
+    small, smooth = ReactionModel.read(ROBERTSON.replace("y = 0", "y = 1e-4")), ReactionModel.read(OSCILLATOR)
 
     def method(model, rtol, **more):
         return model.simulate([0.0, 1e-6], rtol=rtol, **more).attrs["method"]
 
     assert [method(large, rtol) for rtol in (1e-3, 1e-6, 1e-9)] == ["rodas5p", "bdf", "bdf"]
     assert [method(small, rtol) for rtol in (1e-3, 1e-6)] == ["rodas5p", "rodas5p"]
+    assert [method(smooth, rtol) for rtol in (1e-3, 1e-9)] == ["dormand_prince", "dormand_prince"]
     assert method(large, 1e-9, method="rodas5p") == "rodas5p"
     assert iterations_per_step(1e-4) > iterations_per_step(1e-8) > 1.0
+
+
+def test_stiffness():
+    """Of the network of a flow through compartments at rates 1 and 50 that keeps a sum: 50, its eigenvalue 0 left out."""
+    assert stiffness(np.array([[-1.0, 0.0, 0.0], [1.0, -50.0, 0.0], [0.0, 50.0, 0.0]])) == pytest.approx(50.0)
+    assert stiffness(np.zeros((2, 2))) == np.inf
+    assert stiffness(np.full((2, 2), np.nan)) == np.inf
+    assert stiffness(np.zeros((0, 0))) == np.inf
 
 
 def test_what_bdf_cannot_do_is_refused():
@@ -168,10 +187,23 @@ def test_what_bdf_cannot_do_is_refused():
         algebraic.simulate([0.0, 1.0], method="bdf")
     assert algebraic.simulate([0.0, 1.0], rtol=1e-10, atol=1e-14).attrs["method"] == "rodas5p"
     model = ReactionModel.read(OSCILLATOR)
-    with pytest.raises(InputError, match=r"method='gear'.*auto, rodas5p or bdf"):
+    with pytest.raises(InputError, match=r"method='gear'.*auto, dormand_prince, rodas5p, bdf"):
         model.simulate([0.0, 1.0], method="gear")
     with pytest.raises(InputError, match=r"method='bdf'.*engine reference has its own"):
         model.simulate([0.0, 1.0], method="bdf", engine="reference")
+
+
+def _handed_over(monkeypatch):
+    """The rows that rodas5p gets."""
+    handed = []
+    integrate = rodas5p.integrate
+
+    def watched(layout, program, members, chosen, *rest):
+        handed.extend(chosen.tolist())
+        integrate(layout, program, members, chosen, *rest)
+
+    monkeypatch.setattr(rodas5p, "integrate", watched)
+    return handed
 
 
 def _why(data):
