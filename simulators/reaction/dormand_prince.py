@@ -115,7 +115,7 @@ def integrate(
     R = program.image.copy()
     points, last, span = len(times), times[len(times) - 1], times[len(times) - 1] - times[0]
     still, bent = times[0] if held else np.nan, layout.gap_count > 0
-    rtol = rtol * _ACCURACY
+    rtol = max(rtol * _ACCURACY, min(rtol, 1e-13))
     new = R[X : X + S * L]
     k, dense = np.zeros((STAGES, S * L)), np.zeros((3, S * L))
     x, zeros, floor = np.zeros(S * L), np.zeros(S * L), np.ones(S * L)

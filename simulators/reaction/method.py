@@ -26,6 +26,8 @@ from twin.errors import InputError, UnsupportedFeature
 Method = Literal["auto", "dormand_prince", "rodas5p", "bdf"]
 _NOT_STIFF, _LARGEST = 100.0, 100
 """The spread of eigenvalues up to which a model is taken not to be stiff, and the number of states up to which that is asked."""
+_TIGHTEST: Final = 1e-10
+"""Relative tolerance below which rounding in what `bdf` remembers is felt."""
 _RESTARTS: Final = 1.5
 """How much more iterations are taken for as many steps, where members start anew on their way."""
 _DOT, _SUM, _MUL3, _LAST_PLAIN = OPCODES["dot"], OPCODES["sum"], OPCODES["mul3"], OPCODES["msub"]
@@ -95,6 +97,8 @@ def chosen_method(
         return "rodas5p"
     if stiffness() <= _NOT_STIFF:
         return "dormand_prince"
+    if rtol < _TIGHTEST:
+        return "rodas5p"
     iterations = iterations_per_step(rtol) * (_RESTARTS if restarts else 1.0)
     return "bdf" if step_ns(program) > iterations * iteration_ns(program) else "rodas5p"
 
