@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from scenarios.commands import method_race
 from simulators.reaction import ReactionModel, rodas5p
 from simulators.reaction.bdf_coefficients import HIGHER, HIGHEST, LOWER, SAME, set_coefficients
 from simulators.reaction.lanes import LANES
@@ -159,7 +160,7 @@ def test_the_method_is_chosen_by_stiffness_cost_and_tolerance():
     def method(model, rtol, **more):
         return model.simulate([0.0, 1e-6], rtol=rtol, **more).attrs["method"]
 
-    assert [method(large, rtol) for rtol in (1e-3, 1e-6, 1e-9)] == ["rodas5p", "bdf", "bdf"]
+    assert [method(large, rtol) for rtol in (1e-3, 1e-6, 1e-7, 1e-9)] == ["rodas5p", "rodas5p", "bdf", "bdf"]
     assert [method(small, rtol) for rtol in (1e-3, 1e-6)] == ["rodas5p", "rodas5p"]
     assert [method(smooth, rtol) for rtol in (1e-3, 1e-9)] == ["dormand_prince", "dormand_prince"]
     assert method(large, 1e-9, method="rodas5p") == "rodas5p"
@@ -210,3 +211,13 @@ def _why(data):
     status = data["status"]
     meanings = dict(zip(status.attrs["flag_values"], status.attrs["flag_meanings"].split(), strict=True))
     return meanings[int(status.values[0])].replace("_", " ")
+
+
+def test_methods_are_measured_side_by_side(tmp_path):
+    model = tmp_path / "model.ant"
+    model.write_text(OSCILLATOR)
+    said = []
+    laps = method_race.compare([model], 20, [1e-6], said.append)
+    assert [lap["method"] for lap in laps if lap["chosen"]] == ["dormand_prince"]
+    assert len(said) == len(laps) == 3
+    assert all(lap["ms"] > 0.0 and lap["failed"] == 0 and 0.0 < lap["error"] < 1e-3 for lap in laps)

@@ -281,6 +281,25 @@ def step(
 
 
 @app.command()
+def methods(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="As those of `twin bench ensemble`.")],
+    members: Annotated[int, typer.Option(min=1, help="How many members are integrated.")] = 256,
+    rtol: Annotated[list[float] | None, typer.Option(help="May be repeated. [default: 1e-4 1e-6 1e-8]")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", callback=_place, help="Write everything measured here.")
+    ] = None,
+) -> None:
+    """Time and error of every method of the ensemble engine, and which one is chosen."""
+    from scenarios.commands import method_race
+
+    found = method_race.compare(models, members, rtol or (1e-4, 1e-6, 1e-8))
+    if json is not None:
+        from json import dumps
+
+        json.write_text(dumps({"members": members, "laps": found}, indent=2) + "\n", encoding="utf-8")
+
+
+@app.command()
 def faults(
     kills: Annotated[int, typer.Option(min=1, help="How many runs lose a rank, each rank in turn.")] = 50,
     writes: Annotated[int, typer.Option(min=1, help="How often a process is killed that writes checkpoints.")] = 100,

@@ -28,7 +28,7 @@ from simulators.reaction.lanes import LANES, execute, execute_lane
 
 _BEGIN, _WAIT, _ITERATE = 0, 1, 2
 """What a lane does: it starts at order 1; it waits for factors; it iterates."""
-_ACCURACY: Final = 0.1
+_ACCURACY: Final = 0.03
 """How much of what is allowed a step may be wrong: its rest is more of the course's error than with one-step methods."""
 _SOLVED: Final = 0.1
 """What Newton's iteration may leave, as a share of the error that a step may make."""
