@@ -84,11 +84,13 @@ def compare(
                     continue
                 seconds, data = min(laps, key=lambda lap: lap[0])
                 errors = np.abs(everyone.values(data) - reference) / scale
-                failed = int((data["status"].values != 0).sum())
-                entry |= {"ms": 1e3 * seconds / members, "failed": failed, "error": float(np.nanmax(errors))}
+                done = data["status"].values == 0
+                failed = int((~done).sum())
+                worst = float(np.nanmax(errors[done])) if done.any() else None
+                entry |= {"ms": 1e3 * seconds / members, "failed": failed, "error": worst}
                 fastest = fastest if failed else min(fastest, seconds)
                 say(
-                    f"{label} {entry['ms']:9.4f} ms  error {entry['error']:.1e}"
+                    f"{label} {entry['ms']:9.4f} ms  error {'-' if worst is None else f'{worst:.1e}'}"
                     f"{f'  {failed} not done' if failed else ''}{'  <- auto' if entry['chosen'] else ''}"
                 )
     return found

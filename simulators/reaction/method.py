@@ -28,7 +28,7 @@ _NOT_STIFF, _LARGEST = 100.0, 100
 """The spread of eigenvalues up to which a model is taken not to be stiff, and the number of states up to which that is asked."""
 _TIGHTEST: Final = 1e-10
 """Relative tolerance below which rounding in what `bdf` remembers is felt."""
-_RESTARTS: Final = 1.5
+_RESTARTS: Final = 1.3
 """How much more iterations are taken for as many steps, where members start anew on their way."""
 _DOT, _SUM, _MUL3, _LAST_PLAIN = OPCODES["dot"], OPCODES["sum"], OPCODES["mul3"], OPCODES["msub"]
 _TWICE = (OPCODES["madd"], OPCODES["msub"], OPCODES["nmadd"], OPCODES["mul3"])
