@@ -5,6 +5,7 @@ Legend: `M` members, `S` states, `P` constants, `T` times, `R` readouts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -19,7 +20,7 @@ from simulators.reaction.halt import Halt, deadline, shared_out
 from simulators.reaction.lane_problem import PAUSED, Members
 from simulators.reaction.lane_program import LaneProgram, System
 from simulators.reaction.lanes import LANES
-from simulators.reaction.method import METHODS, Method, chosen_method, stiffness
+from simulators.reaction.method import LARGEST, METHODS, Method, chosen_method, stiffness
 from simulators.reaction.network import CLOCK, Network, symbol_name
 from simulators.reaction.projection import Projection
 from twin.errors import UnsupportedFeature
@@ -177,6 +178,8 @@ class Course:
     @cached_property
     def _stiffness(self) -> float:
         """Of the model at its own values, at time 0."""
+        if len(self.network.states) > LARGEST:
+            return math.inf
         x, p = self.network.start({}, members=1, time=0.0, seed=0)
         return stiffness(self.rates(x, p, 0.0)[1][0])
 

@@ -24,7 +24,7 @@ from simulators.reaction.operation import OPCODES, Instructions
 from twin.errors import InputError, UnsupportedFeature
 
 Method = Literal["auto", "dormand_prince", "rodas5p", "bdf"]
-_NOT_STIFF, _LARGEST = 100.0, 100
+_NOT_STIFF, LARGEST = 100.0, 100
 """The spread of eigenvalues up to which a model is taken not to be stiff, and the number of states up to which that is asked."""
 _TIGHTEST: Final = 1e-10
 """Relative tolerance below which rounding in what `bdf` remembers is felt."""
@@ -110,7 +110,7 @@ def stiffness(jacobian: Floats) -> float:
     Args:
         jacobian: `[S, S]`.
     """
-    if not 0 < len(jacobian) <= _LARGEST or not np.isfinite(jacobian).all():
+    if not 0 < len(jacobian) <= LARGEST or not np.isfinite(jacobian).all():
         return math.inf
     sizes = np.abs(np.linalg.eigvals(jacobian))
     sizes = sizes[sizes > 1e-9 * sizes.max()]
