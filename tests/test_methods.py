@@ -153,6 +153,26 @@ def test_stiff_members_of_a_model_that_is_not_are_handed_over(monkeypatch):
     np.testing.assert_allclose(data["x"], stiff["x"], atol=2e-5)
 
 
+def test_members_that_become_stiff_below_the_bound_of_stability_are_handed_over(monkeypatch):
+    """Robertson's problem is not stiff at its own start, y = 0; then steps are a little narrower than stability would have them,
+    thousands one after the other. Of 1,000 steps, so many would be too many."""
+    model, handed = ReactionModel.read(ROBERTSON), _handed_over(monkeypatch)
+    data = model.simulate([0.0, 40.0], rtol=1e-7, atol=1e-12, max_steps=1000)
+    assert data.attrs["method"] == "dormand_prince"
+    assert handed == [0]
+    assert data["x"].values[0, 1] == pytest.approx(0.7158270688, rel=1e-6)
+
+
+def test_members_whose_steps_become_too_narrow_are_handed_over(monkeypatch):
+    """A rate of 1e20: its first explicit step would have to be narrower than the time's resolution in 1e10."""
+    model = ReactionModel.read("A -> B; 1e-20*A; B -> C; 1e20*B; A = 1e20; B = 0; C = 1e-20")
+    handed = _handed_over(monkeypatch)
+    data = model.simulate([0.0, 1.0, 1e10], rtol=1e-8, atol=1e-30, method="dormand_prince")
+    assert handed == [0]
+    assert data["status"].values[0] == 0
+    np.testing.assert_allclose(data["C"].values[0], [1e-20, 1.0, 1e10], rtol=1e-6)
+
+
 def test_the_method_is_chosen_by_stiffness_cost_and_tolerance():
     large = ReactionModel.read(shared("models", "SalazarCavazos_MBoC2020", "model_SalazarCavazos_MBoC2020.xml"))
     small, smooth = ReactionModel.read(ROBERTSON.replace("y = 0", "y = 1e-4")), ReactionModel.read(OSCILLATOR)

@@ -2,7 +2,8 @@
 
 Order 5 with an embedded order 4 and dense output of order 4 (Dormand & Prince, J. Comput. Appl. Math. 6, 19, 1980; Hairer,
 Nørsett & Wanner, Solving ODEs I, II.5 and II.6). Each member has its own time and step. A member whose steps turn out to be
-bounded by stability, not by accuracy (Hairer & Wanner, Solving ODEs II, IV.2), is handed over to a stiff method where it is.
+bounded by stability, not by accuracy (Hairer & Wanner, Solving ODEs II, IV.2), or become too narrow is handed over to a stiff method
+where it is.
 
 Legend: `M` members, `S` states, `P` constants, `T` times, `R` readouts, `L` lanes.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 from simulators.reaction import lane_step
 from simulators.reaction.dense_output import NONE, bend, differs, hidden_turn
-from simulators.reaction.lane_problem import FINE, HANDED, PAUSED, Layout, Members, Program
+from simulators.reaction.lane_problem import FINE, HANDED, PAUSED, TOO_MANY_STEPS, Layout, Members, Program
 from simulators.reaction.lane_step import GOING
 from simulators.reaction.lanes import LANES, combine, execute, execute_lane
 
@@ -48,6 +49,9 @@ _BOUND: Final = 3.25
 """h times the greatest eigenvalue, near which stability bounds the step."""
 _SUSPECTED, _CLEARED = 15, 6
 """Steps near the bound after which a member is stiff; steps away from it, one after the other, that forget them."""
+_WIDE, _LONG = 1.0, 100
+"""The same, for steps that are wider than this by that many: what quickly decays but is small can hold steps below the bound for
+thousands of them (Robertson's problem), while a smooth course is seldom followed so widely for long."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -108,7 +112,8 @@ def integrate(
 ) -> None:
     """Integrate the chosen members to the last time, or until they pause; a free lane takes the next of them.
 
-    Args and bits as of `rodas5p.integrate`. States must all be moved by f (mass 1). Members that are stiff are `HANDED` over.
+    Args and bits as of `rodas5p.integrate`. States must all be moved by f (mass 1). Members that are stiff, or whose steps
+    become too narrow, are `HANDED` over.
     """
     L = LANES
     S, K, X, F = layout.states, layout.switch_count, layout.x * LANES, layout.f * LANES
@@ -122,6 +127,7 @@ def integrate(
     slope, before, wrong, bound = np.zeros(S * L), np.zeros(S * L), np.zeros(S * L), np.zeros(L)
     t, h, grow, size, arrived = np.zeros(L), np.ones(L), np.ones(L), np.zeros(L), np.zeros(L)
     who, near, away = np.full(L, -1, np.int64), np.zeros(L, np.int64), np.zeros(L, np.int64)
+    wide, narrow = np.zeros(L, np.int64), np.zeros(L, np.int64)
     fresh, rejected, known = np.zeros(L, np.bool_), np.zeros(L, np.bool_), np.zeros(L, np.bool_)
     ok, turned = np.zeros(L, np.bool_), np.zeros(L, np.bool_)
     reach, gaps = np.ones(L), np.zeros((3, layout.gap_count))
@@ -142,7 +148,7 @@ def integrate(
                     members.point[m] += 1
                 if members.point[m] < points:
                     who[lane], fresh[lane], rejected[lane], known[lane] = m, True, False, False
-                    near[lane], away[lane] = 0, 0
+                    near[lane], away[lane], wide[lane], narrow[lane] = 0, 0, 0, 0
                     running += 1
         if running == 0:
             return
@@ -200,7 +206,11 @@ def integrate(
                 h[lane] *= grow[lane]
                 why = lane_step.refusal(size[lane], t[lane], h[lane], span, members.steps[m] >= max_steps)
                 if why != GOING:
-                    lane_step.fail(members, values, m, why)
+                    if why == TOO_MANY_STEPS:
+                        lane_step.fail(members, values, m, why)
+                    else:
+                        lane_step.unload(S, members, m, x, lane, t[lane], 0.0, HANDED)
+                        members.status[m] = HANDED
                     who[lane] = -1
                     running -= 1
                 continue
@@ -210,6 +220,12 @@ def integrate(
                 away[lane] += 1
                 if away[lane] >= _CLEARED:
                     near[lane] = 0
+            if bound[lane] > _WIDE:
+                wide[lane], narrow[lane] = wide[lane] + 1, 0
+            else:
+                narrow[lane] += 1
+                if narrow[lane] >= _CLEARED:
+                    wide[lane] = 0
             if rejected[lane]:
                 grow[lane] = min(grow[lane], 1.0)
             rejected[lane] = False
@@ -266,7 +282,7 @@ def integrate(
             finite = lane_step.move(S, x, new, lane)
             why = lane_step.outcome(finite, pause, members.point[m] >= points, members.steps[m] >= max_steps)
             if why == GOING:
-                if near[lane] < _SUSPECTED:
+                if near[lane] < _SUSPECTED and wide[lane] < _LONG:
                     continue
                 lane_step.unload(S, members, m, x, lane, t[lane], 0.0, HANDED)
                 members.status[m] = HANDED
