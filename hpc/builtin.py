@@ -44,7 +44,8 @@ def builtin(function: Any, words: NDArray[np.int64], *kept: Any) -> Callable[...
         words: of the built-in one.
         kept: stays as long as the built-in function does.
     """
-    return _new(ctypes.addressof(_definition(function.address)), _Own(words, kept), None)
+    definition = _definition(function.address)  # Python reads it when the built-in function goes, too: that keeps it
+    return _new(ctypes.addressof(definition), _Own(words, (definition, *kept)), None)
 
 
 def words(function: Any) -> NDArray[np.int64]:
@@ -137,7 +138,7 @@ class _Definition(ctypes.Structure):
     )  # fmt: skip
 
 
-_definitions: dict[int, _Definition] = {}  # by address of the function; those of built-in functions must stay
+_definitions: dict[int, _Definition] = {}  # by address of the function
 _new = ctypes.pythonapi.PyCFunction_NewEx
 _new.restype, _new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
 

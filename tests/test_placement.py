@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpi_launch import ROOT, needs_mpiexec
 
+from hpc import builtin
 from hpc.compiled_scribe import CompiledScribe
 from hpc.errors import PlacementError
 from hpc.form import Form
@@ -204,6 +205,20 @@ def test_a_compiled_scribe_writes_the_same_bytes(
     assert write(*groups, seed, tuple(numbers)) == ()
     form.writer(there, lambda: None)(*groups, seed, tuple(numbers))
     np.testing.assert_array_equal(here, there)
+
+
+def test_a_compiled_scribe_outlives_the_module_that_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python reads a built-in function's definition when it calls it and when it lets it go, be it at the very end, when modules
+    have gone before."""
+    monkeypatch.setattr(builtin, "_definitions", {})
+    array = np.arange(3.0)
+    form = Form.of(1, 2, {}, ({}, {"x": array}, {}), 0)
+    write = compiled().writer(form, np.zeros(form.total, dtype=np.uint8), None)
+    assert write is not None
+    own: Any = write
+    builtin._definitions.clear()
+    assert isinstance(own.__self__.kept[0], builtin._Definition)
+    assert write({}, {"x": array}, {}, 1, ()) == ()
 
 
 def test_a_compiled_scribe_leaves_to_python_what_is_unusual() -> None:
