@@ -82,7 +82,9 @@ class Ours:
         from simulators.reaction.model import ReactionModel
         from twin import __version__
 
-        ReactionModel.read("S1 -> S2; k*S1; S1 = 1; S2 = 0; k = 1").simulate([0.0, 1.0], threads=1)  # imports, kernels
+        first = ReactionModel.read("S1 -> S2; k*S1; S1 = 1; S2 = 0; k = 1")
+        for method in ("rodas5p", "bdf", "dormand_prince"):  # imports, kernels
+            first.simulate([0.0, 1.0], threads=1, method=method)
         begun = time.process_time()
         self._ensemble, self._model = ensemble, ReactionModel.read(ensemble.model)
         self._model.simulate(ensemble.times[:1], select=ensemble.species, threads=1)
