@@ -6,6 +6,7 @@ a second name given to the file keeps what was recorded.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -187,8 +188,9 @@ def _run(here: Path, scenario: Path, kill: Kill, ranks: int, *, tolerant: bool, 
                     pids = started(job.pid)
                     begun = now if len(pids) == ranks else None
                 elif killed is None and now - begun >= kill.at_s:
-                    killed = now
-                    os.kill(pids[kill.rank], signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # a rank may have ended before its launcher has
+                        os.kill(pids[kill.rank], signal.SIGKILL)
+                        killed = now
                     size = kept.stat().st_size if kept.exists() else 0
                 elif killed is not None:
                     if kill.next_record_s is None and kept.exists() and kept.stat().st_size > size:
