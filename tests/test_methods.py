@@ -190,6 +190,7 @@ def test_the_method_is_chosen_by_stiffness_cost_and_tolerance():
 def test_stiffness():
     """Of the network of a flow through compartments at rates 1 and 50 that keeps a sum: 50, its eigenvalue 0 left out."""
     assert stiffness(np.array([[-1.0, 0.0, 0.0], [1.0, -50.0, 0.0], [0.0, 50.0, 0.0]])) == pytest.approx(50.0)
+    assert stiffness(np.diag([-1e12, -1.0])) == pytest.approx(1e12)
     assert stiffness(np.zeros((2, 2))) == np.inf
     assert stiffness(np.full((2, 2), np.nan)) == np.inf
     assert stiffness(np.zeros((0, 0))) == np.inf

@@ -113,7 +113,7 @@ def stiffness(jacobian: Floats) -> float:
     if not 0 < len(jacobian) <= LARGEST or not np.isfinite(jacobian).all():
         return math.inf
     sizes = np.abs(np.linalg.eigvals(jacobian))
-    sizes = sizes[sizes > 1e-9 * sizes.max()]
+    sizes = sizes[sizes > 1e-13 * sizes.max()]
     return float(sizes.max() / sizes.min()) if len(sizes) else math.inf
 
 

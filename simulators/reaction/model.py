@@ -134,7 +134,7 @@ class ReactionModel:
                 stays bounded however many there are. It appears when it is whole.
             overwrite: whether a store that is there may be replaced.
             progress: told of a store (members done, members in all) after each of its blocks.
-            max_steps: most steps of one member; in a stochastic run most reactions that fire, 100 times as many.
+            max_steps: most steps of one member, which are shorter with `bdf` and `dormand_prince`; in a stochastic run most reactions that fire, 100 times as many.
             time_limit_s: members that are not done then are NaN, and their status says so (`reference` ends between two).
             method: what integrates in `ensemble`: `dormand_prince` (explicit, for what is not stiff; stiff members are handed
                 over), `rodas5p` (one-step, order 5), `bdf` (multistep, each member with an order of its own, 1 to 5), or `auto`:
